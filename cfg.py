@@ -1,0 +1,176 @@
+"""Settings: one dataclass, one entry per data set, and `--set key=value` to change any of them.
+
+A `Config` is data. It is frozen, it travels with every checkpoint, and nothing reads a setting from anywhere else.
+Paths are relative to the folder that the scripts are started in.
+"""
+
+import dataclasses
+import typing
+from pathlib import Path
+
+from errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every setting of the program; the defaults are the paper's, the entries of DATASETS say what differs."""
+
+    dataset: str
+    data_dir: str
+    experiment: str
+    media: str  # "video" or "image": what the data set consists of
+    descriptors_root: str = "DATA/descriptors"  # not in data_dir, which may be a link to a folder of others
+
+    # Descriptors (stage 1)
+    cnn: str = "inception_v3"
+    cnn_weights: str | None = None  # a weights file; None: the CNN's own source
+    cnn_input_size: int | None = None  # None: the CNN's own size
+    image_geometry: str = "whole"  # "crop": the reference's central square; "whole": squash the picture
+    n_sampled_frames: int = 26
+    descriptor_dtype: str = "float16"
+
+    # Model
+    dim_hidden: int = 1300
+    dim_word_emb: int = 300
+    n_lstm_step: int = 25
+    forget_bias: float = 1.0
+    cell_clip: float | None = None
+    input_keep_prob: float = 0.5
+    output_keep_prob: float = 0.5
+
+    # Training (stage 2)
+    word_count_threshold: int = 1
+    batch_size: int = 100
+    n_epochs: int = 10
+    learning_rate: float = 5e-4
+    save_every_n_epoch: float = 0.1
+    max_to_keep: int = 10
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("n_sampled_frames", "dim_hidden", "dim_word_emb", "batch_size", "n_epochs", "max_to_keep"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.n_lstm_step >= 2, "n_lstm_step", self.n_lstm_step, "at least 2 (a word and the end token)")
+        _require(self.word_count_threshold >= 1, "word_count_threshold", self.word_count_threshold, "at least 1")
+        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
+            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
+        _one_of("media", self.media, ("video", "image"))
+        _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
+        _one_of("descriptor_dtype", self.descriptor_dtype, ("float16", "float32"))
+
+    @property
+    def descriptors_dir(self):
+        """The folder of this data set's descriptors: one for each way of computing them."""
+        parts = [self.cnn, self.image_geometry if self.media == "image" else f"{self.n_sampled_frames}frames"]
+        if self.cnn_input_size:
+            parts.append(str(self.cnn_input_size))
+        return Path(self.descriptors_root) / self.dataset / "-".join([*parts, self.descriptor_dtype])
+
+
+def _require(condition, name, value, expected):
+    if not condition:
+        raise UserError(f"setting {name}={value}: it must be {expected}")
+
+
+def _one_of(name, value, choices):
+    _require(value in choices, name, value, "one of " + ", ".join(choices))
+
+
+DATASETS = {
+    config.dataset: config
+    for config in (
+        Config(dataset="MSR-VTT", data_dir="DATA/MSR_VTT", experiment="experiments/MSR-VTT", media="video"),
+        Config(
+            dataset="Flickr30k",
+            data_dir="DATA/Flickr30k",
+            experiment="experiments/Flickr30k",
+            media="image",
+            image_geometry="crop",
+            save_every_n_epoch=0.2,
+        ),
+        Config(
+            dataset="Flickr8k",
+            data_dir="DATA/Flickr8k",
+            experiment="experiments/Flickr8k",
+            media="image",
+            cnn="efficientnet_lite0",
+            dim_hidden=512,
+            word_count_threshold=3,
+            save_every_n_epoch=0.5,
+        ),
+        Config(
+            dataset="Demo",
+            data_dir="DATA/Demo",
+            experiment="experiments/Demo",
+            media="video",
+            cnn="efficientnet_lite0",
+            dim_hidden=256,
+            dim_word_emb=64,
+            n_epochs=20,
+            save_every_n_epoch=1.0,
+        ),
+    )
+}
+
+_FIELD_TYPES = typing.get_type_hints(Config)
+SETTINGS = tuple(_FIELD_TYPES)
+
+
+def _parse(key, text):
+    """The value of setting `key` from its text; "None" where the setting may be empty."""
+    kinds = typing.get_args(_FIELD_TYPES[key]) or (_FIELD_TYPES[key],)
+    if type(None) in kinds and text in ("None", "none", ""):
+        return None
+    kind = kinds[0]
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"--set {key}={text}: {key} takes {kind.__name__}, not '{text}'") from None
+
+
+def override(config, assignments, allowed=SETTINGS):
+    """A copy of `config` with `key=value` texts applied; UserError for an unknown key or a value of the wrong type."""
+    values = {}
+    for assignment in assignments or ():
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set {assignment}: write it as key=value")
+        if key not in SETTINGS:
+            raise UserError(f"--set {assignment}: there is no setting '{key}'; the settings are {', '.join(SETTINGS)}")
+        if key not in allowed:
+            raise UserError(
+                f"--set {assignment}: '{key}' is fixed by the checkpoint; here one can set {', '.join(allowed)}"
+            )
+        values[key] = _parse(key, text)
+    return dataclasses.replace(config, **values)
+
+
+def from_dict(values, source):
+    """The Config that `dataclasses.asdict` wrote; UserError, naming `source`, where the keys are not ours."""
+    if not isinstance(values, dict) or set(values) != set(SETTINGS):
+        odd = ", ".join(sorted(set(values) ^ set(SETTINGS))) if isinstance(values, dict) else "not a table"
+        raise UserError(f"{source} was written by another version of this program (settings that differ: {odd})")
+    return Config(**values)
+
+
+def add_arguments(parser, dataset_required=True):
+    """The flags that choose the settings: --dataset and --set."""
+    parser.add_argument("--dataset", choices=sorted(DATASETS), required=dataset_required, help="the data set")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of cfg.py; may be given several times",
+    )
+
+
+def from_arguments(args, settings=True):
+    """The Config that the command line asks for; without `settings`, --set is left to whoever knows the checkpoint."""
+    config = DATASETS[args.dataset]
+    if getattr(args, "experiment", None):
+        config = dataclasses.replace(config, experiment=args.experiment)
+    return override(config, args.set) if settings else config

@@ -1,0 +1,25 @@
+"""The one error that a user is meant to see, and how a script ends with it."""
+
+import os
+import sys
+
+
+class UserError(Exception):
+    """Bad input: one line that names what is wrong, where, and the way out."""
+
+
+def run(main):
+    """Run a script's `main()`; a UserError becomes one line on stderr and exit status 2."""
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        message = " ".join(str(error).split())
+        print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

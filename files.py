@@ -1,0 +1,62 @@
+"""Files that appear whole or not at all: written beside their final name, then renamed."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+PARTIAL = ".partial"
+
+
+def partial_name(path):
+    """The name beside `path` under which it is written; a killed run leaves only this behind.
+
+    The extension stays last, because ffmpeg and NumPy choose the format by it.
+    """
+    path = Path(path)
+    return path.with_name(f".{path.stem}{PARTIAL}-{os.getpid()}{path.suffix}")
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Context manager: yields a temporary path; on success it is renamed to `path`, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_name(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path):
+    """As `whole`, for a folder: yields a fresh folder that takes the place of `path` at the end."""
+    path = Path(path)
+    partial = partial_name(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(folder):
+    """Remove what killed runs left half written in `folder`."""
+    for path in Path(folder).glob(f".*{PARTIAL}-*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value, indent=1):
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
