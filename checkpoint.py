@@ -1,0 +1,133 @@
+"""Checkpoints: a folder `model-<step>` with all that one needs to caption, to explain, or to go on training.
+
+    weights.npz      the seven weights, by their names in s2vt_model.WEIGHT_NAMES
+    config.json      every setting (cfg.Config)
+    vocabulary.json  the words in the order of their ids
+    state.json       step, losses and the like
+    optimizer.npz    Adam's moments, for --resume
+
+Nothing in it needs pickle. The folder is written beside its name and renamed.
+"""
+
+import dataclasses
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import cfg
+import data_loader
+import files
+import s2vt_model
+from errors import UserError
+
+NAME = re.compile(r"model-(\d+)")
+
+
+@dataclasses.dataclass
+class Checkpoint:
+    """A checkpoint as read; the model has its weights."""
+
+    folder: Path
+    config: cfg.Config
+    vocabulary: data_loader.Vocabulary
+    state: dict
+    model: s2vt_model.S2VT
+
+    def check_dataset(self, dataset):
+        """UserError if the checkpoint was trained on another data set."""
+        if self.config.dataset != dataset:
+            raise UserError(
+                f"{self.folder} was trained on {self.config.dataset}, not {dataset}: name another --experiment"
+            )
+
+
+def folder_of(experiment, step):
+    return Path(experiment) / f"model-{step}"
+
+
+def steps(experiment):
+    """The numbers of the checkpoints of an experiment, rising."""
+    names = (NAME.fullmatch(path.name) for path in Path(experiment).glob("model-*") if path.is_dir())
+    return sorted(int(match[1]) for match in names if match)
+
+
+def build_model(config, vocabulary, dim_image, output_bias=None):
+    """The captioner that `config` describes, with its initial weights."""
+    return s2vt_model.S2VT(
+        len(vocabulary),
+        dim_image,
+        config.dim_hidden,
+        config.dim_word_emb,
+        config.n_sampled_frames,
+        config.n_lstm_step,
+        forget_bias=config.forget_bias,
+        cell_clip=config.cell_clip,
+        input_keep_prob=config.input_keep_prob,
+        output_keep_prob=config.output_keep_prob,
+        seed=config.seed,
+        output_bias=output_bias,
+    )
+
+
+def save(experiment, step, config, vocabulary, model, optimizer, state):
+    """Write `model-<step>`; `state` is whatever JSON can hold."""
+    with files.whole_folder(folder_of(experiment, step)) as folder:
+        np.savez(folder / "weights.npz", **model.reference_weights())
+        moments = {str(k): np.asarray(variable) for k, variable in enumerate(optimizer.variables)}
+        np.savez(folder / "optimizer.npz", **moments)
+        files.write_json(folder / "config.json", dataclasses.asdict(config))
+        files.write_json(folder / "vocabulary.json", vocabulary.words, indent=None)
+        files.write_json(folder / "state.json", {"step": step, **state})
+
+
+def load(folder):
+    """Read a checkpoint -> Checkpoint; UserError where the folder is not one, or a damaged one."""
+    folder = Path(folder)
+    if not (folder / "weights.npz").is_file():
+        raise UserError(f"{folder} is no checkpoint: there is no weights.npz in it")
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = cfg.from_dict(values, folder / "config.json")
+        vocabulary = data_loader.Vocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
+            arrays = dict(arrays)
+        model = build_model(config, vocabulary, arrays["embed_features_W"].shape[0])
+        model.load_reference_weights(arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"the checkpoint {folder} is damaged ({error}): choose another one or train again") from None
+    return Checkpoint(folder, config, vocabulary, state, model)
+
+
+def load_optimizer(folder, optimizer):
+    """Put the stored moments into an optimizer that was built on the same weights."""
+    with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as moments:
+        for k, variable in enumerate(optimizer.variables):
+            variable.assign(moments[str(k)])
+
+
+def choose(experiment, number=None):
+    """The folder of checkpoint `number`, or of the best on validation; UserError naming those there are."""
+    present = steps(experiment)
+    if not present:
+        raise UserError(f"there is no checkpoint in {experiment}: run run_s2vt.py --train, or name --experiment")
+    if number is None:
+        return folder_of(experiment, best_step(experiment))
+    if number not in present:
+        raise UserError(f"{experiment} has no checkpoint {number}; there are {', '.join(map(str, present))}")
+    return folder_of(experiment, number)
+
+
+def validation_loss(experiment, step):
+    """The validation loss that the checkpoint was saved with; infinite where it was not measured."""
+    state = json.loads((folder_of(experiment, step) / "state.json").read_text(encoding="utf-8"))
+    loss = state.get("validation_loss")
+    return float("inf") if loss is None else loss
+
+
+def best_step(experiment):
+    """The number of the checkpoint with the lowest validation loss (the first of equals)."""
+    return min(steps(experiment), key=lambda step: (validation_loss(experiment, step), step))

@@ -1,0 +1,97 @@
+"""Stage 2: train the captioner, and score its captions.
+
+    python run_s2vt.py --dataset Flickr8k --train
+    python run_s2vt.py --dataset Flickr8k --train --resume
+    python run_s2vt.py --dataset Flickr8k --test                              (the best checkpoint on validation)
+    python run_s2vt.py --dataset Flickr8k --test --checkpoint 1500 --beam_size 5
+
+It reads the descriptors that preprocessing.py stores. --train writes checkpoints `model-<step>`, `loss.tsv`
+(checkpoint, train, validation) and TensorBoard's scalars into the experiment's folder, in place of what an earlier
+--train left there; --resume goes on from the last checkpoint. --test appends a line to `scores.txt` and writes every
+prediction to `model-<step>.json`.
+"""
+
+import argparse
+import sys
+
+import cfg
+import device
+import errors
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cfg.add_arguments(parser)
+    stage = parser.add_mutually_exclusive_group(required=True)
+    stage.add_argument("--train", action="store_true", help="train; replaces what the experiment's folder holds")
+    stage.add_argument("--test", action="store_true", help="caption a split and score the captions")
+    parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
+    parser.add_argument("--resume", action="store_true", help="with --train: go on from the last checkpoint")
+    parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="with --test: this one instead of the best")
+    parser.add_argument("--beam_size", type=int, default=1, metavar="K", help="with --test: beams (default 1: greedy)")
+    parser.add_argument("--split", choices=("validate", "test"), default="test", help="with --test: which split")
+    device.add_arguments(parser)
+    args = parser.parse_args()
+    if args.resume and not args.train:
+        parser.error("--resume goes with --train")
+    if args.beam_size < 1:
+        parser.error("--beam_size must be at least 1")
+    return args
+
+
+def train(args):
+    """--train: from the initial weights, or from the last checkpoint, to the last epoch."""
+    import checkpoint
+    import training
+
+    if args.resume:
+        trainer = training.resume(cfg.from_arguments(args, settings=False), args.set)
+    else:
+        trainer = training.start(cfg.from_arguments(args))
+    config = trainer.config
+    print(
+        f"{config.dataset}: {len(trainer.samples)} training captions, {len(trainer.validation)} for validation, "
+        f"{len(trainer.vocabulary)} words; {trainer.steps_per_epoch} steps an epoch; from step {trainer.step} to "
+        f"{trainer.last_step}; checkpoints go to {config.experiment}"
+    )
+    try:
+        best = training.train(trainer)
+    except KeyboardInterrupt:
+        print(f"stopped at step {trainer.step}; --train --resume goes on from there", file=sys.stderr)
+        raise
+    print(
+        f"best on validation: checkpoint {best}, loss {checkpoint.validation_loss(config.experiment, best):.4f}; "
+        f"all losses: {config.experiment}/loss.tsv"
+    )
+    experiment = f" --experiment {args.experiment}" if args.experiment else ""
+    print(f"next: python run_s2vt.py --dataset {config.dataset} --test{experiment}")
+
+
+def test(args):
+    """--test: print the scores of one checkpoint on one split."""
+    import testing
+
+    experiment = cfg.from_arguments(args, settings=False).experiment
+    run, predictions = testing.test(args.dataset, experiment, args.checkpoint, args.split, args.beam_size, args.set)
+    for warning in run["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"{args.dataset}, {args.split} split, {run['n_media']} media, checkpoint {run['checkpoint']}, "
+        f"beam size {args.beam_size}"
+    )
+    for name in testing.METRICS:
+        print(f"  {name:8s}{'missing' if run[name] is None else format(run[name], '7.4f')}")
+    print(f"every prediction: {predictions}")
+
+
+def main():
+    args = parse_args()
+    device.start_tensorflow(args.gpu)
+    if args.train:
+        train(args)
+    else:
+        test(args)
+
+
+if __name__ == "__main__":
+    errors.run(main)

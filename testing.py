@@ -1,0 +1,63 @@
+"""Captions of a whole split, and their scores."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import cfg
+import checkpoint
+import data_loader
+import files
+from errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parent / "coco-caption"))
+import caption_scores  # its folder's name is no module name
+
+METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
+# What --set may change here: the captions do not depend on it.
+TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size")
+
+
+def caption_media(saved, media, beam_size):
+    """The captions that a checkpoint gives to `media`, from their stored descriptors: dict of id -> sentence."""
+    captions, size = {}, saved.config.batch_size
+    with tqdm(total=len(media), unit="media", desc="caption") as progress:
+        for start in range(0, len(media), size):
+            batch = media[start : start + size]
+            stored = [data_loader.load_descriptors(saved.config, medium.id) for medium in batch]
+            descriptors = np.stack([data_loader.as_sequence(one) for one in stored])  # [B, N, D]
+            for medium, ids in zip(batch, saved.model.generate(descriptors, beam_size), strict=True):
+                captions[medium.id] = saved.vocabulary.decode(ids)
+            progress.update(len(batch))
+    return captions
+
+
+def test(dataset, experiment, number=None, split="test", beam_size=1, assignments=()):
+    """Caption a split with one checkpoint (the best on validation without `number`) and score the captions.
+
+    Writes every prediction to `model-<step>.json` and a line to `scores.txt` -> the scores with what they are of, and
+    the path of the predictions. UserError where checkpoint, split or descriptors are missing.
+    """
+    experiment = Path(experiment)
+    saved = checkpoint.load(checkpoint.choose(experiment, number))
+    saved.check_dataset(dataset)
+    saved.config = cfg.override(saved.config, assignments, TEST_SETTINGS)
+    media = data_loader.split_media(data_loader.read_media(saved.config), split)
+    if not media:
+        raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
+    media = data_loader.usable_media(saved.config, media)
+    predictions = caption_media(saved, media, beam_size)
+    scores = caption_scores.score({medium.id: list(medium.captions) for medium in media}, predictions)
+
+    step = saved.state["step"]
+    run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}
+    run |= scores
+    path = experiment / f"model-{step}.json"
+    listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]
+    files.write_json(path, {**run, "predictions": listed})
+    with open(experiment / "scores.txt", "a", encoding="utf-8") as scores_file:
+        scores_file.write(json.dumps(run) + "\n")
+    return run, path

@@ -1,0 +1,215 @@
+"""Training: Adam on the loss of the captions, with checkpoints from which a run goes on to the bit."""
+
+import contextlib
+import dataclasses
+import shutil
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+import cfg
+import checkpoint
+import data_loader
+import files
+from errors import UserError
+
+# What --resume may change: neither the shapes nor the sense of the weights depend on it.
+RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
+
+
+class Trainer:
+    """One training run: the model, Adam, and the place in the order of the samples."""
+
+    def __init__(self, config, vocabulary, model, media):
+        """`media`: all media of the data set; those of the training and the validation split are used."""
+        self.config, self.vocabulary, self.model = config, vocabulary, model
+        train, validate = (
+            data_loader.usable_media(config, data_loader.split_media(media, split)) for split in ("train", "validate")
+        )
+        self.samples = data_loader.training_samples(config, vocabulary, train)
+        self.validation = data_loader.validation_samples(config, vocabulary, validate)
+        self.step = 0
+        self.losses_since_save = []  # of the training steps since the last row of the loss table
+        # Keras' Adam has its epsilon outside the bias correction, as REFERENCE asks; only the default value differs.
+        self.optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        self.optimizer.build(model.trainable_variables)
+        self.steps_per_epoch = self.samples.n_batches()
+        self.last_step = self.steps_per_epoch * config.n_epochs
+
+        batch = [
+            tf.TensorSpec([None, None, model.dim_image], config.descriptor_dtype),
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.float32),
+        ]  # one traced graph serves every length
+        self._train_step = tf.function(self._train_step, input_signature=[*batch, tf.TensorSpec([2], tf.int32)])
+        self._loss_sum = tf.function(model.caption_loss_sum, input_signature=batch)
+
+    def _train_step(self, descriptors, captions, masks, seed):
+        """One step of Adam on a batch -> its loss."""
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            loss = self.model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
+        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
+        return loss
+
+    def save_points(self):
+        """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
+        every = self.config.save_every_n_epoch * self.steps_per_epoch
+        return {max(1, round(k * every)) for k in range(1, int(self.last_step / every) + 1)} | {self.last_step}
+
+    def run(self):
+        """Train from where the run stands to its end; yields after every step."""
+        while self.step < self.last_step:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            for batch in self.samples.batches(self.samples.order(epoch), first):
+                loss = self._train_step(*batch, (self.config.seed, self.step))
+                self.step += 1
+                self.losses_since_save.append(float(loss))
+                yield
+
+    def validation_loss(self):
+        """Mean cross-entropy a word over the validation samples, without dropout; part batches count by their words."""
+        sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
+        return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
+
+    def save(self, **losses):
+        """Write the checkpoint of this step."""
+        state = {
+            "epoch": self.step / self.steps_per_epoch,
+            "losses_since_save": self.losses_since_save,
+            "cnn_weights_id": data_loader.cnn_weights_id(self.config),
+            **losses,
+        }
+        checkpoint.save(
+            self.config.experiment, self.step, self.config, self.vocabulary, self.model, self.optimizer, state
+        )
+
+    def restore(self, saved):
+        """Take step and moments from a checkpoint; the weights came with the model."""
+        self.step = saved.state["step"]
+        self.losses_since_save = saved.state["losses_since_save"]
+        checkpoint.load_optimizer(saved.folder, self.optimizer)
+
+
+def start(config):
+    """A new Trainer: vocabulary from the training split, initial weights from the seed."""
+    media = data_loader.read_media(config)
+    train = data_loader.usable_media(config, data_loader.split_media(media, "train"))
+    captions = [caption for medium in train for caption in medium.captions]
+    vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
+    dim_image = data_loader.load_descriptors(config, train[0].id).shape[-1]
+    model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
+    trainer = Trainer(config, vocabulary, model, media)
+    remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing
+    return trainer
+
+
+def resume(config, assignments):
+    """The Trainer as the last checkpoint of `config.experiment` left it, with --set `assignments` applied."""
+    steps = checkpoint.steps(config.experiment)
+    if not steps:
+        raise UserError(f"there is no checkpoint in {config.experiment} to resume from: leave out --resume")
+    saved = checkpoint.load(checkpoint.folder_of(config.experiment, steps[-1]))
+    saved.check_dataset(config.dataset)
+    files.remove_partials(config.experiment)
+    resumed = dataclasses.replace(
+        cfg.override(saved.config, assignments, RESUME_SETTINGS), experiment=config.experiment
+    )
+    trainer = Trainer(resumed, saved.vocabulary, saved.model, data_loader.read_media(resumed))
+    trainer.restore(saved)
+    return trainer
+
+
+def remove_experiment(experiment):
+    """Remove what an earlier --train left in the experiment's folder, and nothing else."""
+    for step in checkpoint.steps(experiment):
+        shutil.rmtree(checkpoint.folder_of(experiment, step))
+        Path(experiment, f"model-{step}.json").unlink(missing_ok=True)
+    for name in ("loss.tsv", "scores.txt"):
+        Path(experiment, name).unlink(missing_ok=True)
+    shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)
+    files.remove_partials(experiment)
+
+
+def remove_surplus(experiment, max_to_keep):
+    """Keep the last `max_to_keep` checkpoints, and the best on validation."""
+    steps = checkpoint.steps(experiment)
+    for step in set(steps[:-max_to_keep]) - {checkpoint.best_step(experiment)}:
+        shutil.rmtree(checkpoint.folder_of(experiment, step))
+
+
+class LossTable:
+    """`loss.tsv`: checkpoint, train, validation. Rows beyond step `up_to`, which a killed run lost, are dropped."""
+
+    HEADER = "checkpoint\ttrain\tvalidation\n"
+
+    def __init__(self, path, up_to):
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
+        self.rows = [line for line in lines if int(line.split("\t")[0]) <= up_to]
+
+    def append(self, step, train_loss, validation_loss):
+        self.rows.append(f"{step}\t{train_loss:.6f}\t{validation_loss:.6f}\n")
+        files.write_text(self.path, self.HEADER + "".join(self.rows))
+
+
+@contextlib.contextmanager
+def interrupt_flag():
+    """Yields a list that is no longer empty once Ctrl-C (or SIGTERM) came; a second one interrupts at once.
+
+    An exception in the middle of a step could leave weights that belong to no step.
+    """
+    caught = []
+
+    def remember(number, _frame):
+        caught.append(number)
+        signal.signal(number, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def train(trainer):
+    """Train to the last epoch, with checkpoints, loss table and scalars -> the number of the best checkpoint.
+
+    KeyboardInterrupt after Ctrl-C, when the checkpoint of the last whole step has been written.
+    """
+    config, experiment = trainer.config, Path(trainer.config.experiment)
+    experiment.mkdir(parents=True, exist_ok=True)
+    save_points = trainer.save_points()
+    # The checkpoint of an interrupted run stands between two that are due; it goes when the next one is written.
+    interim = trainer.step if trainer.step not in save_points else None
+    loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
+    scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
+    progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
+    with interrupt_flag() as interrupted, scalars.as_default(), progress:
+        for _ in trainer.run():
+            progress.update()
+            if trainer.step in save_points:
+                train_loss = float(np.mean(trainer.losses_since_save))
+                validation_loss = trainer.validation_loss()
+                trainer.losses_since_save = []
+                loss_table.append(trainer.step, train_loss, validation_loss)
+                trainer.save(train_loss=train_loss, validation_loss=validation_loss)
+                if interim:
+                    shutil.rmtree(checkpoint.folder_of(experiment, interim))
+                    interim = None
+                remove_surplus(experiment, config.max_to_keep)
+                tf.summary.scalar("loss/train", train_loss, trainer.step)
+                tf.summary.scalar("loss/validation", validation_loss, trainer.step)
+                progress.set_postfix(train=f"{train_loss:.3f}", validation=f"{validation_loss:.3f}")
+            if interrupted:
+                if trainer.step not in save_points:
+                    trainer.save()
+                raise KeyboardInterrupt
+    return checkpoint.best_step(experiment)
