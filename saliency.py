@@ -1,0 +1,118 @@
+"""The method: which regions, and when, make the captioner say a word (the paper's section on its approach).
+
+Every descriptor is shown to the captioner on its own, the query sentence is its forced output, and the loss of each
+word is read off: the smaller the loss, the more salient the descriptor for that word.
+
+Axes: F frames, T words, Gy x Gx cells of the grid (the paper's is 8 x 8), D descriptor size, V vocabulary.
+"""
+
+import numpy as np
+import scipy.ndimage
+import tensorflow as tf
+
+# Logits [regions, T, V] are the largest thing in memory: so many of them at once, 4 bytes each.
+LOGITS_AT_ONCE = 64 * 2**20
+
+
+@tf.function(reduce_retracing=True)
+def _word_log_probs(model, descriptors, word_ids):
+    return model.word_log_probs(descriptors[:, None], word_ids[None])  # [R, T]
+
+
+@tf.function(reduce_retracing=True)
+def _negative_kl(model, descriptors, word_ids, target_log_probs):
+    log_q = model.log_probs(descriptors[:, None], word_ids[None])  # [R, T, V]
+    return tf.reduce_sum(tf.exp(target_log_probs) * (target_log_probs - log_q), axis=-1) * -1.0  # [R, T]
+
+
+def _each_alone(model, descriptors, word_ids, target_log_probs=None):
+    """The negative loss of every word when the captioner sees one descriptor: [R, D], [T] -> [R, T]."""
+    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
+    at_once = max(1, LOGITS_AT_ONCE // (max(1, len(word_ids)) * model.n_words))
+    parts = []
+    for start in range(0, len(descriptors), at_once):
+        part = tf.constant(np.asarray(descriptors[start : start + at_once], np.float32))
+        if target_log_probs is None:
+            parts.append(_word_log_probs(model, part, word_ids).numpy())
+        else:
+            parts.append(_negative_kl(model, part, word_ids, tf.constant(target_log_probs)).numpy())
+    return np.concatenate(parts)
+
+
+def raw_maps(model, grids, word_ids, target_log_probs=None):
+    """Raw saliency of every word at every region: grids [F, Gy, Gx, D], word_ids [T] -> float32 [F, T, Gy, Gx].
+
+    For a given sentence it is log q_i(w_t | w_<t), q_i being the captioner's distribution when it sees region i alone.
+    With `target_log_probs` [T, V], the captioner's own distribution p_t for the full input, it is -KL(p_t || q_i,t)
+    (paper, equations 3 to 5).
+    """
+    n_frames, height, width, dim = grids.shape
+    losses = _each_alone(model, grids.reshape(-1, dim), word_ids, target_log_probs)  # [F * Gy * Gx, T]
+    return losses.reshape(n_frames, height, width, -1).transpose(0, 3, 1, 2)
+
+
+def temporal_curve(model, descriptors, word_ids, target_log_probs=None):
+    """Raw saliency of every word at every frame, from pooled descriptors: [F, D], [T] -> float32 [F, T]."""
+    return _each_alone(model, descriptors, word_ids, target_log_probs)
+
+
+def full_input_log_probs(model, descriptors, word_ids):
+    """log p_t, the distribution of every step when the captioner sees everything: [N, D], [T] -> float32 [T, V]."""
+    word_ids = np.asarray(word_ids, np.int32)
+    return model.log_probs(np.asarray(descriptors, np.float32)[None], word_ids[None]).numpy()[0]
+
+
+# From raw maps to saliency in [0, 1]. None of these changes its argument.
+
+
+def _min_max(values, axis):
+    """Scale to [0, 1] along `axis`; where the range is zero everything becomes 0."""
+    low, high = values.min(axis=axis, keepdims=True), values.max(axis=axis, keepdims=True)
+    span = high - low
+    return np.where(span > 0, (values - low) / np.where(span > 0, span, 1), 0)
+
+
+def smooth_descriptors(grids):
+    """Average every frame with its neighbours, weights (1, 1, 1) / 3, the border reflected: [F, ...] -> [F, ...]."""
+    return scipy.ndimage.convolve1d(np.asarray(grids, np.float32), np.full(3, 1 / 3), axis=0)
+
+
+def smooth_stream(batches):
+    """`smooth_descriptors` for a clip that comes in batches [b, ...] of any size: yields the same frames."""
+    context, started = None, False  # the last two frames: a left neighbour, and one whose right neighbour is to come
+    for batch in batches:
+        window = batch if context is None else np.concatenate([context, batch])
+        smoothed = smooth_descriptors(window)[1 if started else 0 : -1]
+        context = window[-2:]
+        if len(smoothed):
+            started = True
+            yield smoothed
+    if context is not None:
+        yield smooth_descriptors(context)[-1:]
+
+
+def normalize_linear(maps):
+    """The paper's: per word, min-max over all frames and regions: [F, T, Gy, Gx] -> [0, 1]."""
+    return _min_max(np.asarray(maps), (0, 2, 3))
+
+
+def subtract_word_mean(maps):
+    """`normalize_linear`, then minus each word's mean, clipped to [0, 1]: what stands out for the word."""
+    linear = normalize_linear(maps)
+    return np.clip(linear - linear.mean(axis=(0, 2, 3), keepdims=True), 0, 1)
+
+
+def normalize_frames(maps):
+    """`subtract_word_mean`, then per frame min-max over words and regions: what stands out among the words."""
+    return _min_max(subtract_word_mean(maps), (1, 2, 3))
+
+
+def normalize_released(maps):
+    """The released program's, for video: `normalize_frames`, then a Gaussian: [F, T, Gy, Gx] -> [0, 1].
+
+    The Gaussian has sigma (2, 1, 1) over (frame, y, x) and reflects the border. A frame or word without range is zeros.
+    """
+    return scipy.ndimage.gaussian_filter(normalize_frames(maps), (2, 0, 1, 1))
+
+
+NORMALIZERS = {"linear": normalize_linear, "released": normalize_released}
