@@ -1,0 +1,211 @@
+"""From one video or image and a sentence to saliency, and from saliency to pictures and numbers on disk."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+import data_loader
+import descriptors
+import files
+import geometry
+import media
+import overlay
+import saliency
+from errors import UserError
+
+FRAMES_AT_ONCE = 32  # through the CNN
+GIF_FPS = 10  # at most: a gif of every frame would be huge
+SHEET_FRAMES = 5  # a word, on a contact sheet
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """The words to explain: `words` [T] with their `ids`, those left out, and p_t if the words are the model's own."""
+
+    sentence: str
+    words: list
+    ids: list
+    skipped: list = dataclasses.field(default_factory=list)
+    target_log_probs: np.ndarray | None = None  # [T, V]
+
+
+def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
+    """A sentence -> Query; UserError for unknown words (unless `unknown` is "skip"), for none at all, or too many."""
+    words = data_loader.tokenize(sentence)
+    skipped = [word for word in words if word not in vocabulary.ids]
+    if skipped and unknown == "error":
+        nearest = {word: ", ".join(vocabulary.nearest(word)) or "none like it" for word in dict.fromkeys(skipped)}
+        hints = "; ".join(f"'{word}' (nearest known: {known})" for word, known in nearest.items())
+        raise UserError(f"the captioner does not know {hints}; change the sentence, or leave them out: --unknown skip")
+    known = [word for word in words if word in vocabulary.ids]
+    if not known:
+        raise UserError(f"the sentence '{sentence}' has no word that the captioner knows")
+    if len(known) > n_lstm_step:
+        raise UserError(f"the sentence has {len(known)} words; this captioner takes at most {n_lstm_step}")
+    return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped)
+
+
+def own_caption(saved, extractor, path):
+    """The captioner's own caption of the medium -> Query, with the distributions from which it was chosen."""
+    grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
+    sequence = data_loader.as_sequence(descriptors.captioning_descriptors(saved.config, grids))  # [N, D]
+    ids = saved.model.generate(sequence[None])[0]
+    if not ids:
+        raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
+    words = [saved.vocabulary.words[k] for k in ids]
+    log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
+    return Query(" ".join(words), words, ids, target_log_probs=log_p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Saliency of a query over one medium: maps [F, T, Gy, Gx], raw and in [0, 1], and where the cells lie."""
+
+    path: Path
+    query: Query
+    raw_maps: np.ndarray
+    maps: np.ndarray
+    normalization: str
+    height: int  # of the picture, in pixels
+    width: int
+    box: tuple  # (top, left, bottom, right) in pixels: what the cells cover
+    curves: np.ndarray | None = None  # raw temporal curves [F, T], of a video
+    fps: float | None = None
+
+    def save(self, path, saved):
+        """Write everything, with the checkpoint's settings, as .npz (no pickle), for those who plot themselves."""
+        arrays = {
+            "sentence": self.query.sentence,
+            "words": self.query.words,
+            "skipped": np.array(self.query.skipped, dtype=str),
+            "own_caption": self.query.target_log_probs is not None,
+            "raw_maps": self.raw_maps,
+            "maps": self.maps.astype(np.float32),
+            "normalization": self.normalization,
+            "picture_size": (self.height, self.width),
+            "box": self.box,
+            "checkpoint": saved.state["step"],
+            "config": json.dumps(dataclasses.asdict(saved.config)),
+        }
+        if self.curves is not None:
+            arrays |= {"temporal_curves": self.curves, "fps": self.fps}
+        with files.whole(path) as partial:
+            np.savez_compressed(partial, **arrays)
+
+
+def explain_image(saved, extractor, path, query, normalization="linear"):
+    """Explain one image -> Explanation with F = 1."""
+    config, image = saved.config, media.read_image(path)  # [h, w, 3]
+    inputs = geometry.fit(image, config.image_geometry, extractor.input_size)
+    raw = saliency.raw_maps(saved.model, extractor(inputs[None]), query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
+    height, width = image.shape[:2]
+    box = geometry.seen_box(config.image_geometry, height, width)
+    return Explanation(path, query, raw, saliency.NORMALIZERS[normalization](raw), normalization, height, width, box)
+
+
+def explain_video(saved, extractor, path, query, normalization="released"):
+    """Explain every frame of a video, batch by batch as it is decoded -> Explanation.
+
+    `released` also averages each frame's descriptors with its neighbours', as the released program does.
+    """
+    info = media.probe(path)
+    size = (extractor.input_size, extractor.input_size)
+    grids = (extractor(frames) for frames in media.read_frames(path, size=size, batch_size=FRAMES_AT_ONCE))
+    raw, curves = [], []
+    for batch in saliency.smooth_stream(grids) if normalization == "released" else grids:  # [b, Gy, Gx, D]
+        raw.append(saliency.raw_maps(saved.model, batch, query.ids, query.target_log_probs))
+        pooled = batch.mean(axis=(1, 2))  # [b, D]
+        curves.append(saliency.temporal_curve(saved.model, pooled, query.ids, query.target_log_probs))
+    raw, curves = np.concatenate(raw), np.concatenate(curves)
+    maps = saliency.NORMALIZERS[normalization](raw)
+    box = geometry.box_whole(info.height, info.width)
+    return Explanation(path, query, raw, maps, normalization, info.height, info.width, box, curves, info.fps)
+
+
+def load_cnn(saved):
+    """The CNN of a checkpoint; UserError if its weights are not those that the captioner was trained on."""
+    extractor = descriptors.load_cnn(saved.config)
+    trained_on = saved.state.get("cnn_weights_id")
+    if trained_on not in (None, extractor.weights_id):
+        raise UserError(
+            f"{saved.folder} was trained on descriptors of {saved.config.cnn} with other weights ({trained_on}, not "
+            f"{extractor.weights_id}): name their file with --set cnn_weights=FILE"
+        )
+    return extractor
+
+
+def explain(saved, extractor, path, sentence=None, unknown="error", normalization=None):
+    """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation."""
+    if sentence is None:
+        query = own_caption(saved, extractor, path)
+    else:
+        query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
+    of_kind = explain_image if media.kind(path) == "image" else explain_video
+    options = {"normalization": normalization} if normalization else {}
+    return of_kind(saved, extractor, path, query, **options)
+
+
+# Pictures
+
+
+def draw_image(explanation, target):
+    """Write a png: a tile a word."""
+    query, height, width = explanation.query, explanation.height, explanation.width
+    layout = overlay.Layout(query.words, height, width, explanation.box, title=query.sentence, skipped=query.skipped)
+    media.write_image(target, layout.draw(media.read_image(explanation.path), explanation.maps[0]))
+
+
+def draw_frames(explanation, target):
+    """Write a video's overlay, frame by frame: an mp4 at its own rate, or a gif of at most GIF_FPS."""
+    query, is_gif = explanation.query, Path(target).suffix == ".gif"
+    layout = overlay.Layout(
+        query.words,
+        explanation.height,
+        explanation.width,
+        curves=explanation.curves,
+        title=query.sentence,
+        skipped=query.skipped,
+    )
+    every = max(1, round(explanation.fps / GIF_FPS)) if is_gif else 1
+    indices = np.arange(0, len(explanation.maps), every)
+    frames = (frame for batch in media.read_frames(explanation.path, indices=indices) for frame in batch)
+    pictures = (layout.draw(frame, explanation.maps[k], cursor=k) for k, frame in zip(indices, frames, strict=True))
+    write = media.write_gif if is_gif else media.write_video
+    write(target, pictures, explanation.fps / every)
+
+
+def draw_contact_sheet(explanation, target):
+    """Write a png: for each word the frames of a video in which it is most salient."""
+    query, maps = explanation.query, explanation.maps
+    chosen = overlay.most_salient_frames(maps.max(axis=(2, 3)), SHEET_FRAMES)  # [T, n]
+    wanted = np.unique(chosen)
+    decoded = (frame for batch in media.read_frames(explanation.path, indices=wanted) for frame in batch)
+    frames = dict(zip(wanted.tolist(), decoded, strict=True))
+    times = np.arange(len(maps)) / explanation.fps
+    picture = overlay.contact_sheet(
+        frames, maps, query.words, explanation.curves, times, chosen, title=query.sentence, skipped=query.skipped
+    )
+    media.write_image(target, picture)
+
+
+def draw(explanation, folder, form=None):
+    """Write the picture of an explanation into `folder` -> its path.
+
+    `form`: "mp4" (default), "gif" or "png" for a video, "png" for an image. UserError for another.
+    """
+    is_image = explanation.curves is None
+    if is_image and form not in (None, "png"):
+        raise UserError(f"{explanation.path} is an image: --format {form} is for videos, leave it out")
+    form = form or ("png" if is_image else "mp4")
+    words = re.sub(r"\W+", "_", explanation.query.sentence.lower()).strip("_")[:80]
+    target = Path(folder) / f"{Path(explanation.path).stem}-{words}.{form}"
+    if is_image:
+        draw_image(explanation, target)
+    elif form == "png":
+        draw_contact_sheet(explanation, target)
+    else:
+        draw_frames(explanation, target)
+    return target
