@@ -1,0 +1,40 @@
+"""The pointing game: does the maximum of a word's map lie on the thing that the word names? (Zhang et al., ECCV 2016.)
+
+Maps are raw, float [F, Gy, Gx]; masks say where the thing is, bool [F, H, W]. Every score is a share between 0 and 1.
+"""
+
+import numpy as np
+
+import geometry
+
+SCORES = ("clip", "clip_centre", "clip_chance", "frame", "frame_centre", "frame_chance")
+
+
+def score_word(maps, mask, box=None):
+    """Score one word of one clip -> dict of SCORES, or None where the mask is empty throughout.
+
+    clip: whether the maximum over all frames and pixels lies on the thing; frame: the same of each frame's own maximum,
+    averaged over the frames in which the thing can be seen. *_centre: what the frame's centre gets, *_chance: a random
+    pixel. The maps are enlarged to the mask's pixels first; `box` is what the cells cover, by default the whole frame.
+    """
+    visible = mask.any(axis=(1, 2))  # [F]
+    if not visible.any():
+        return None
+    n_frames, height, width = mask.shape
+    pixels = geometry.enlarge(maps, height, width, box, fill=-np.inf).reshape(n_frames, -1)  # [F, H * W]
+    hits = mask.reshape(n_frames, -1)[np.arange(n_frames), pixels.argmax(axis=1)]  # [F], of each frame's own maximum
+    centre = mask[:, height // 2, width // 2]  # [F]
+    area = mask.mean(axis=(1, 2))  # [F]
+    return {
+        "clip": float(hits[pixels.max(axis=1).argmax()]),
+        "clip_centre": float(centre.mean()),
+        "clip_chance": float(area.mean()),
+        "frame": float(hits[visible].mean()),
+        "frame_centre": float(centre[visible].mean()),
+        "frame_chance": float(area[visible].mean()),
+    }
+
+
+def average(scores):
+    """The mean of each score over a list of `score_word`'s results, and how many there were."""
+    return {"n": len(scores), **{name: float(np.mean([score[name] for score in scores])) for name in SCORES}}
