@@ -1,0 +1,71 @@
+"""Odd media made on the spot, for tests: frames that carry their own number, and files that hold them without loss."""
+
+import struct
+import subprocess
+
+import numpy as np
+
+import media
+
+STEP = 5  # of brightness from one numbered frame to the next
+
+
+def run_ffmpeg(*arguments, data=None):
+    command = [media.ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
+    subprocess.run(command, input=data, check=True, stdout=subprocess.PIPE)
+
+
+def numbered_frames(n, height=32, width=48):
+    """Flat gray frames uint8 [n, height, width, 3], of which frame k has the brightness STEP * k (n <= 52)."""
+    return np.broadcast_to(np.arange(n, dtype=np.uint8)[:, None, None, None] * STEP, (n, height, width, 3))
+
+
+def numbers(frames):
+    """The numbers of frames that `numbered_frames` made, read back -> list of n."""
+    return np.rint(frames.mean(axis=(1, 2, 3)) / STEP).astype(int).tolist()
+
+
+def noise_frames(n, height=32, width=48):
+    return np.random.default_rng(0).integers(0, 256, (n, height, width, 3), np.uint8)
+
+
+def write_video(path, frames, *options, fps=25, times=None):
+    """Store uint8 [n, h, w, 3] as they are, in H.264 with B-frames unless `options` name another codec.
+
+    `times` (seconds, one a frame) makes a variable frame rate.
+    """
+    height, width = frames.shape[1:3]
+    if times is not None:
+        ticks = "+".join(f"eq(N,{k})*{round(time * 1000)}" for k, time in enumerate(times))
+        options = (
+            "-vf",
+            f"settb=1/1000,setpts='{ticks}'",
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base",
+            "1/1000",
+            *options,
+        )
+    source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", fps, "-i", "pipe:")
+    lossless = () if "-c:v" in options else ("-c:v", "libx264rgb", "-qp", "0", "-bf", "2")
+    run_ffmpeg(*source, *lossless, *options, f"file:{path}", data=frames.tobytes())
+    return path
+
+
+def rotate_mp4(path):
+    """Have an MP4 file shown turned by 90 degrees clockwise, as a phone does: by the matrix in its track header."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+
+def truncate(path, share):
+    """Keep that share of a file, from its start."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def write_audio(path, *options):
+    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", *options, path)
+    return path
