@@ -1,0 +1,213 @@
+"""End to end: the README's commands on tiny data sets, made on the spot, in each of the three layouts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import media
+
+ROOT = Path(__file__).resolve().parents[1]
+COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220)}
+SMALL = ["dim_hidden=16", "dim_word_emb=8", "batch_size=4", "n_epochs=2", "save_every_n_epoch=1.0"]
+
+
+def run(*command, cwd, status=0):
+    """Run one of the project's scripts in `cwd` -> what it printed, both streams."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, ROOT / command[0], *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def settings(*assignments):
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def picture(colour, seed, height=48, width=64):
+    """A coloured square somewhere on grey noise, uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(100, 140, (height, width, 3), dtype=np.uint8)
+    y, x = rng.integers(0, height - 24), rng.integers(0, width - 24)
+    image[y : y + 24, x : x + 24] = COLOURS[colour]
+    return image
+
+
+def samples():
+    """Twelve media: (number, colour, split, captions)."""
+    for number in range(12):
+        colour = list(COLOURS)[number % 3]
+        split = "train" if number < 6 else "validate" if number < 9 else "test"
+        yield number, colour, split, [f"A {colour} square.", f"the square is {colour}"]
+
+
+def write_token_file(path):
+    lines = [f"im {n}.x.jpg#{k}\t{c}" for n, _, _, captions in samples() for k, c in enumerate(captions)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_images(folder):
+    folder.mkdir(parents=True)
+    for number, colour, _, _ in samples():
+        Image.fromarray(picture(colour, number)).save(folder / f"im {number}.x.jpg", quality=95)
+
+
+def write_lists(folder, pattern, names):
+    for split, name in names.items():
+        lines = [f"im {number}.x.jpg" for number, _, own, _ in samples() if own == split]
+        (folder / pattern.format(name)).write_text("\n".join(lines) + "\n")
+
+
+def make_flickr8k(folder):
+    write_images(folder / "Flicker8k_Dataset")
+    write_token_file(folder / "Flickr8k.token.txt")
+    write_lists(folder, "Flickr_8k.{}Images.txt", {"train": "train", "validate": "dev", "test": "test"})
+
+
+def make_flickr30k(folder):
+    write_images(folder / "flickr30k-images")
+    write_token_file(folder / "results_20130124.token")
+    write_lists(folder, "imgs_{}.txt", {"train": "train", "validate": "val", "test": "test"})
+
+
+def make_msr_vtt(folder):
+    """Clips of 3 to 14 frames: fewer than the 26 that are sampled."""
+    parts = {"train_val": ("TrainValVideo", []), "test": ("TestVideo", [])}
+    for number, colour, split, captions in samples():
+        videos_folder, listed = parts["test" if split == "test" else "train_val"]
+        (folder / videos_folder).mkdir(parents=True, exist_ok=True)
+        frames = [picture(colour, 100 * number + k) for k in range(3 + number)]
+        media.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
+        listed.append(({"video_id": f"video{number}", "split": split, "start time": 0.0}, captions))
+    for part, (_, listed) in parts.items():
+        sentences = [{"video_id": v["video_id"], "caption": c} for v, captions in listed for c in captions]
+        info = {"videos": [video for video, _ in listed], "sentences": sentences}
+        (folder / f"{part}_videodatainfo.json").write_text(json.dumps(info))
+
+
+LAYOUTS = {
+    "Flickr8k": (make_flickr8k, "DATA/Flickr8k", "im 9.x", "png"),
+    "Flickr30k": (make_flickr30k, "DATA/Flickr30k", "im 9.x", "png"),
+    "MSR-VTT": (make_msr_vtt, "DATA/MSR_VTT", "video9", "mp4"),
+}
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def trained(request, tmp_path_factory):
+    """(data set, folder) after stages 1 and 2; Flickr30k and MSR-VTT with Inception-v3 from a weights file."""
+    dataset = request.param
+    folder = tmp_path_factory.mktemp(dataset)
+    make, data_dir, _, _ = LAYOUTS[dataset]
+    make(folder / data_dir)
+    cnn = []
+    if dataset != "Flickr8k":
+        weights = inception_weights(tmp_path_factory)
+        cnn = [f"cnn_weights={weights}", "cnn_input_size=107"]  # 2 x 2 cells
+    printed = run("preprocessing.py", "--dataset", dataset, *settings(*cnn), cwd=folder)
+    assert "12 media stored" in printed
+    assert "0 failures" in printed
+    run("run_s2vt.py", "--dataset", dataset, "--train", *settings(*SMALL, *cnn), cwd=folder)
+    return dataset, folder
+
+
+def inception_weights(tmp_path_factory):
+    """A weights file with small random weights, made once."""
+    path = tmp_path_factory.getbasetemp() / "inception.weights.h5"
+    if not path.exists():
+        import device
+
+        device.start_tensorflow()
+        import keras
+
+        keras.utils.set_random_seed(0)
+        keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(107, 107, 3)).save_weights(path)
+    return path
+
+
+def test_a_second_run_of_preprocessing_has_nothing_to_do(trained):
+    dataset, folder = trained
+    cnn = [] if dataset == "Flickr8k" else ["cnn_input_size=107"]
+    assert "0 media stored" in run("preprocessing.py", "--dataset", dataset, *settings(*cnn), cwd=folder)
+
+
+def test_test_scores_every_caption_of_the_split(trained):
+    dataset, folder = trained
+    printed = run("run_s2vt.py", "--dataset", dataset, "--test", "--beam_size", "2", cwd=folder)
+    assert "CIDEr" in printed
+    experiment = folder / "experiments" / dataset
+    run_line = json.loads((experiment / "scores.txt").read_text().splitlines()[-1])
+    assert run_line["beam_size"] == 2
+    assert 0 <= run_line["Bleu_1"] <= 1
+    predictions = json.loads((experiment / f"model-{run_line['checkpoint']}.json").read_text())["predictions"]
+    assert len(predictions) == 3
+
+
+def test_visualization_of_a_media_id(trained):
+    dataset, folder = trained
+    _, _, media_id, form = LAYOUTS[dataset]
+    sentence = ["--sentence", "a Red square."]
+    printed = run("visualization.py", "--dataset", dataset, "--media_id", media_id, *sentence, cwd=folder)
+    picture_path = folder / "experiments" / dataset / "saliency" / f"{media_id}-a_red_square.{form}"
+    assert str(picture_path.relative_to(folder)) in printed
+    n_frames = 12 if dataset == "MSR-VTT" else 1
+    if form == "mp4":
+        assert media.probe(picture_path).n_frames == n_frames
+    else:
+        assert media.read_image(picture_path).ndim == 3
+    cells = 8 if dataset == "Flickr8k" else 2
+    with np.load(picture_path.with_suffix(".npz")) as arrays:
+        assert arrays["raw_maps"].shape == (n_frames, 3, cells, cells)
+        assert arrays["words"].tolist() == ["a", "red", "square"]
+        assert (arrays["raw_maps"] < 0).all()
+        assert 0 <= arrays["maps"].min() <= arrays["maps"].max() <= 1
+
+
+def test_bad_input_is_one_line_and_status_2(trained):
+    dataset, folder = trained
+    _, _, media_id, _ = LAYOUTS[dataset]
+    show = ("visualization.py", "--dataset", dataset, "--media_id")
+    unknown_word = run(*show, media_id, "--sentence", "a red sqare", cwd=folder, status=2)
+    assert "'sqare'" in unknown_word
+    assert "square" in unknown_word
+    assert len(unknown_word.splitlines()) == 1
+    unknown_id = run(*show, "vido9", cwd=folder, status=2)
+    assert "vido9" in unknown_id
+    assert len(unknown_id.splitlines()) == 1
+
+
+def test_other_media_than_the_captioner_was_trained_on(trained, tmp_path):
+    """A captioner of videos explains an image, one of images a video, for a caption of its own or a given one."""
+    dataset, folder = trained
+    other = tmp_path / "-än other.v2.dat"  # the kind of a file is told by its content
+    if dataset == "MSR-VTT":
+        Image.fromarray(picture("red", 1)).save(other, format="PNG")
+    else:
+        media.write_video(tmp_path / "clip.mp4", [picture("blue", k) for k in range(5)], 10)
+        (tmp_path / "clip.mp4").rename(other)
+    experiment = ["--experiment", f"experiments/{dataset}", "--output", tmp_path]
+    sentence = ["--sentence", "the striped blue square", "--unknown", "skip", "--format", "png"]
+    printed = run("visualization.py", f"--media={other}", *experiment, *sentence, cwd=folder)
+    assert "left out, not known to the captioner: striped" in printed
+    assert media.read_image(tmp_path / "-än other.v2-the_striped_blue_square.png").size
+
+
+@pytest.mark.parametrize("script", ["preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py"])
+def test_help_does_not_start_tensorflow(script, tmp_path):
+    command = [sys.executable, "-X", "importtime", ROOT / script, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage" in done.stdout
+    assert "tensorflow" not in done.stderr
+
+
+def test_a_missing_data_set_is_told_before_anything_starts(tmp_path):
+    printed = run("preprocessing.py", "--dataset", "MSR-VTT", cwd=tmp_path, status=2)
+    assert "DATA/MSR_VTT is missing" in printed
