@@ -5,6 +5,7 @@ Paths are relative to the folder that the scripts are started in.
 """
 
 import dataclasses
+import math
 import typing
 from pathlib import Path
 
@@ -52,10 +53,13 @@ class Config:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.n_lstm_step >= 2, "n_lstm_step", self.n_lstm_step, "at least 2 (a word and the end token)")
         _require(self.word_count_threshold >= 1, "word_count_threshold", self.word_count_threshold, "at least 1")
-        _require(self.seed >= 0, "seed", self.seed, "at least 0")
+        _require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2147483647 (TensorFlow takes 32 bits)")
+        size = self.cnn_input_size
+        _require(size is None or size >= 1, "cnn_input_size", size, "None or at least 1")
         for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0, and finite")
+        _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
         _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
         _one_of("media", self.media, ("video", "image"))
         _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
@@ -109,7 +113,9 @@ DATASETS = {
             cnn="efficientnet_lite0",
             dim_hidden=256,
             dim_word_emb=64,
-            n_epochs=20,
+            batch_size=64,
+            n_epochs=30,
+            learning_rate=2e-3,
             save_every_n_epoch=1.0,
         ),
     )
@@ -144,6 +150,8 @@ def override(config, assignments, allowed=SETTINGS):
             raise UserError(
                 f"--set {assignment}: '{key}' is fixed by the checkpoint; here one can set {', '.join(allowed)}"
             )
+        if key == "dataset":
+            raise UserError(f"--set {assignment}: the data set is chosen by --dataset")
         values[key] = _parse(key, text)
     return dataclasses.replace(config, **values)
 

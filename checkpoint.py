@@ -11,6 +11,7 @@ Nothing in it needs pickle. The folder is written beside its name and renamed.
 
 import dataclasses
 import json
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -24,6 +25,9 @@ import s2vt_model
 from errors import UserError
 
 NAME = re.compile(r"model-(\d+)")
+
+# What reading a damaged file can raise: JSON and NumPy's formats have no error of their own.
+DAMAGES = (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass
@@ -92,21 +96,37 @@ def load(folder):
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = cfg.from_dict(values, folder / "config.json")
         vocabulary = data_loader.Vocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
         model = build_model(config, vocabulary, arrays["embed_features_W"].shape[0])
         model.load_reference_weights(arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"the checkpoint {folder} is damaged ({error}): choose another one or train again") from None
-    return Checkpoint(folder, config, vocabulary, state, model)
+    except DAMAGES as error:
+        raise _damaged(folder, error) from None
+    return Checkpoint(folder, config, vocabulary, _read_state(folder), model)
+
+
+def _read_state(folder):
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or "step" not in state:
+            raise ValueError("state.json names no step")
+    except DAMAGES as error:
+        raise _damaged(folder, error) from None
+    return state
+
+
+def _damaged(folder, error):
+    return UserError(f"the checkpoint {folder} is damaged ({error}): choose another one, or remove it")
 
 
 def load_optimizer(folder, optimizer):
-    """Put the stored moments into an optimizer that was built on the same weights."""
-    with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as moments:
-        for k, variable in enumerate(optimizer.variables):
-            variable.assign(moments[str(k)])
+    """Put the stored moments into an optimizer that was built on the same weights; UserError where they are damaged."""
+    try:
+        with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as moments:
+            for k, variable in enumerate(optimizer.variables):
+                variable.assign(moments[str(k)])
+    except DAMAGES as error:
+        raise _damaged(folder, error) from None
 
 
 def choose(experiment, number=None):
@@ -122,10 +142,9 @@ def choose(experiment, number=None):
 
 
 def validation_loss(experiment, step):
-    """The validation loss that the checkpoint was saved with; infinite where it was not measured."""
-    state = json.loads((folder_of(experiment, step) / "state.json").read_text(encoding="utf-8"))
-    loss = state.get("validation_loss")
-    return float("inf") if loss is None else loss
+    """The validation loss that the checkpoint was saved with; infinite where it was not measured, or is no number."""
+    loss = _read_state(folder_of(experiment, step)).get("validation_loss")
+    return float("inf") if loss is None or math.isnan(loss) else loss
 
 
 def best_step(experiment):

@@ -29,20 +29,26 @@ class Medium:
     captions: tuple
 
 
-def _read_lines(path, what):
-    """The non-empty lines of a text file; UserError, saying `what` was expected there, where there is none."""
+def _read_text(path, what):
+    """The content of a text file; UserError, saying `what` was expected there, where there is none."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # splitlines would also cut inside captions
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: expected {what}; README.md draws the layout") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text ({error}): expected {what}") from None
-    return [line for line in lines if line.strip()]
+
+
+def _read_lines(path, what):
+    """The lines of a text file that are not empty, as pairs of their number, from 1, and the line."""
+    lines = _read_text(path, what).split("\n")  # splitlines would also cut inside captions
+    return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def read_json(path, what):
+    """The content of a JSON file; UserError, saying `what` was expected there, where it cannot be read."""
     try:
-        return json.loads("\n".join(_read_lines(path, what)))
+        return json.loads(_read_text(path, what))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON ({error}): expected {what}") from None
 
@@ -58,7 +64,7 @@ def _checked_id(media_id, source):
 def _read_token_file(path):
     """A Flickr caption file, `name.jpg#k<TAB>caption` a line -> dict of file name -> list of captions."""
     captions = collections.defaultdict(list)
-    for number, line in enumerate(_read_lines(path, "captions, 'name.jpg#k<TAB>caption' a line"), 1):
+    for number, line in _read_lines(path, "captions, 'name.jpg#k<TAB>caption' a line"):
         name, tab, caption = line.partition("\t")
         name, hash_sign, _ = name.rpartition("#")
         if not (tab and hash_sign):
@@ -84,8 +90,8 @@ def _read_lists(paths, extension=""):
     """Lists of image names, a dict of split -> path -> dict of file name -> split."""
     split_of = {}
     for split, path in paths.items():
-        for line in _read_lines(path, f"the image names of the {split} split, one a line"):
-            name = _checked_id(line.strip(), path)
+        for number, line in _read_lines(path, f"the image names of the {split} split, one a line"):
+            name = _checked_id(line.strip(), f"{path}, line {number}")
             split_of[name if name.endswith(extension) else name + extension] = split
     return split_of
 
@@ -188,7 +194,7 @@ def split_media(media, split):
 
 
 def tokenize(sentence):
-    """The words of a sentence: lower case, without `.` and `,`, split on white space (REFERENCE: Words)."""
+    """The words of a sentence: lower case, without `.` and `,`, split on white space."""
     return sentence.lower().replace(".", "").replace(",", "").split()
 
 
@@ -214,7 +220,7 @@ class Vocabulary:
     def output_bias(self, captions):
         """The initial output bias, log(count / total) shifted to a maximum of 0 -> float32 [V].
 
-        The end token counts once per caption (REFERENCE: Words).
+        The end token counts once per caption.
         """
         counts = count_words(captions)
         counts["."] = len(captions)
@@ -275,7 +281,7 @@ def load_descriptors(config, media_id):
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `python preprocessing.py --dataset {config.dataset}` first") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header can raise whatever Python's own parser raises
         raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
 
 
@@ -290,17 +296,20 @@ def usable_media(config, media):
 
     UserError where others lack theirs, or where none is left.
     """
+    if not media:
+        raise UserError(f"a split of {config.data_dir} has no media: training needs a train and a validate split")
     path = config.descriptors_dir / FAILURES
-    failures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    failures = read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
     usable = [medium for medium in media if descriptor_path(config, medium.id).exists()]
     present = {medium.id for medium in usable}
     missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
-    if missing or not usable:
+    if missing:
         raise UserError(
-            f"{len(missing) or len(media)} of {len(media)} media have no descriptors in {config.descriptors_dir}"
-            f"{', such as ' + missing[0] if missing else ''}: run `python preprocessing.py --dataset {config.dataset}` "
-            "with the same --set"
+            f"{len(missing)} of {len(media)} media have no descriptors in {config.descriptors_dir}, such as "
+            f"{missing[0]}: run `python preprocessing.py --dataset {config.dataset}` with the same --set"
         )
+    if not usable:
+        raise UserError(f"preprocessing.py could read none of the {len(media)} media; {path} says why")
     return usable
 
 
@@ -361,7 +370,7 @@ class Samples:
 
 
 def training_samples(config, vocabulary, media):
-    """Every caption of every medium is a sample of its own (REFERENCE: Model)."""
+    """Every caption of every medium is a sample of its own."""
     return Samples(config, vocabulary, [(medium.id, caption) for medium in media for caption in medium.captions])
 
 

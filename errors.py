@@ -9,17 +9,20 @@ class UserError(Exception):
 
 
 def run(main):
-    """Run a script's `main()`; a UserError becomes one line on stderr and exit status 2."""
+    """Run a script's `main()`; a UserError becomes one line on stderr and exit status 2.
+
+    So does what the system refuses: a full disk, a folder that may not be written.
+    """
     try:
         main()
         sys.stdout.flush()
-    except UserError as error:
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except (UserError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

@@ -33,18 +33,34 @@ def whole(path):
 
 @contextlib.contextmanager
 def whole_folder(path):
-    """As `whole`, for a folder: yields a fresh folder that takes the place of `path` at the end."""
+    """As `whole`, for a folder: yields a fresh folder that takes the place of `path` at the end.
+
+    Folders cannot be exchanged in one step: a kill between two renames leaves neither under the name.
+    """
     path = Path(path)
     partial = partial_name(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        if path.exists():
-            shutil.rmtree(path)
+        old = _set_aside(path) if path.exists() else None
         os.rename(partial, path)
+        if old is not None:
+            shutil.rmtree(old)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _set_aside(path):
+    """Rename a folder to a name that `remove_partials` knows -> that name."""
+    partial = partial_name(f"{path}.removed")
+    os.rename(path, partial)
+    return partial
+
+
+def remove_folder(path):
+    """Remove a folder; a run that is killed meanwhile leaves no half of it under its own name."""
+    shutil.rmtree(_set_aside(path))
 
 
 def remove_partials(folder):

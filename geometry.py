@@ -16,7 +16,7 @@ def _central_square(height, width):
 def fit_crop(image, size):
     """The reference's geometry: central square -> 256 -> central 224 -> `size` (Lanczos both times).
 
-    image uint8 [h, w, 3] -> uint8 [size, size, 3]. REFERENCE: "Image geometry of the reference".
+    image uint8 [h, w, 3] -> uint8 [size, size, 3].
     """
     top, left, side = _central_square(*image.shape[:2])
     picture = Image.fromarray(image).crop((left, top, left + side, top + side))
@@ -82,7 +82,7 @@ def enlarge(maps, height, width, box=None, fill=0.0):
     maps [..., Gy, Gx] -> float32 [..., height, width]; `box` (top, left, bottom, right) is what the cells cover,
     the whole picture by default; pixels outside it become `fill`.
     """
-    top, left, bottom, right = box or box_whole(height, width)
+    top, left, bottom, right = box_whole(height, width) if box is None else box
     rows, inside_y = _interpolation(maps.shape[-2], top, bottom, height)  # [height, Gy]
     columns, inside_x = _interpolation(maps.shape[-1], left, right, width)  # [width, Gx]
     pixels = rows @ np.asarray(maps, np.float32) @ columns.T  # [..., height, width]

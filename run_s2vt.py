@@ -57,7 +57,7 @@ def train(args):
     try:
         best = training.train(trainer)
     except KeyboardInterrupt:
-        print(f"stopped at step {trainer.step}; --train --resume goes on from there", file=sys.stderr)
+        print(f"stopped at step {trainer.step}; --train --resume goes on from the last checkpoint", file=sys.stderr)
         raise
     print(
         f"best on validation: checkpoint {best}, loss {checkpoint.validation_loss(config.experiment, best):.4f}; "

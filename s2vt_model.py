@@ -1,4 +1,4 @@
-"""The captioner: S2VT, one LSTM that reads the descriptors and then writes the words (paper, section 3.1).
+"""The captioner: S2VT, one LSTM that reads the descriptors and then writes the words (README, equations 1 to 4).
 
 Axes, as in the paper's notation: B batch, N input descriptors (encoder steps), L decoder steps, D descriptor size,
 H LSTM units, E word embedding, V vocabulary, K beams. Word 0 is the end token.
@@ -109,7 +109,7 @@ class S2VT(keras.layers.Layer):
         return self.lstm_kernel[-self.dim_hidden :]  # [H, 4H]
 
     def _cell(self, products, c):
-        """One step: products = concat(input, h) @ lstm_kernel + lstm_bias [B, 4H], c [B, H] -> c', h' [B, H]."""
+        """One step of equation 2: products = concat(input, h) @ kernel + bias [B, 4H], c [B, H] -> c', h' [B, H]."""
         i, j, f, o = tf.split(products, 4, axis=-1)  # each [B, H]
         c = tf.sigmoid(f + self.forget_bias) * c + tf.sigmoid(i) * tf.tanh(j)  # [B, H]
         if self.cell_clip is not None:
@@ -136,7 +136,7 @@ class S2VT(keras.layers.Layer):
         return outputs.stack(), c, h
 
     def _encode(self, descriptors, keep_prob=1.0, seed=None):
-        """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (x_n: paper, equation 1)."""
+        """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         descriptors = tf.cast(descriptors, tf.float32)
         x = descriptors @ self.embed_features_W + self.embed_features_b  # [B, N, H]
         x = _dropout(x, keep_prob, seed)

@@ -1,4 +1,4 @@
-"""The method: which regions, and when, make the captioner say a word (the paper's section on its approach).
+"""The method: which regions, and when, make the captioner say a word (README, equations 5 to 8).
 
 Every descriptor is shown to the captioner on its own, the query sentence is its forced output, and the loss of each
 word is read off: the smaller the loss, the more salient the descriptor for that word.
@@ -22,7 +22,9 @@ def _word_log_probs(model, descriptors, word_ids):
 @tf.function(reduce_retracing=True)
 def _negative_kl(model, descriptors, word_ids, target_log_probs):
     log_q = model.log_probs(descriptors[:, None], word_ids[None])  # [R, T, V]
-    return tf.reduce_sum(tf.exp(target_log_probs) * (target_log_probs - log_q), axis=-1) * -1.0  # [R, T]
+    # A word that the target rules out counts nothing, though its logarithm is -inf.
+    terms = tf.math.multiply_no_nan(log_q - target_log_probs, tf.exp(target_log_probs))  # [R, T, V]
+    return tf.reduce_sum(terms, axis=-1)  # [R, T]
 
 
 def _each_alone(model, descriptors, word_ids, target_log_probs=None):
@@ -42,9 +44,9 @@ def _each_alone(model, descriptors, word_ids, target_log_probs=None):
 def raw_maps(model, grids, word_ids, target_log_probs=None):
     """Raw saliency of every word at every region: grids [F, Gy, Gx, D], word_ids [T] -> float32 [F, T, Gy, Gx].
 
-    For a given sentence it is log q_i(w_t | w_<t), q_i being the captioner's distribution when it sees region i alone.
-    With `target_log_probs` [T, V], the captioner's own distribution p_t for the full input, it is -KL(p_t || q_i,t)
-    (paper, equations 3 to 5).
+    For a given sentence it is log q_i(w_t | w_<t), q_i being the captioner's distribution when it sees region i alone
+    (equation 6). With `target_log_probs` [T, V], the captioner's own distribution p_t for the full input, it is
+    -KL(p_t || q_i,t) (equation 5).
     """
     n_frames, height, width, dim = grids.shape
     losses = _each_alone(model, grids.reshape(-1, dim), word_ids, target_log_probs)  # [F * Gy * Gx, T]

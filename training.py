@@ -34,7 +34,8 @@ class Trainer:
         self.validation = data_loader.validation_samples(config, vocabulary, validate)
         self.step = 0
         self.losses_since_save = []  # of the training steps since the last row of the loss table
-        # Keras' Adam has its epsilon outside the bias correction, as REFERENCE asks; only the default value differs.
+        self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
+        # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
         self.optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
         self.optimizer.build(model.trainable_variables)
         self.steps_per_epoch = self.samples.n_batches()
@@ -79,7 +80,7 @@ class Trainer:
         return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
 
     def save(self, **losses):
-        """Write the checkpoint of this step."""
+        """Write the checkpoint of this step; it takes the place of an interim one."""
         state = {
             "epoch": self.step / self.steps_per_epoch,
             "losses_since_save": self.losses_since_save,
@@ -89,11 +90,15 @@ class Trainer:
         checkpoint.save(
             self.config.experiment, self.step, self.config, self.vocabulary, self.model, self.optimizer, state
         )
+        if self.interim is not None:
+            files.remove_folder(checkpoint.folder_of(self.config.experiment, self.interim))
+            self.interim = None
 
     def restore(self, saved):
         """Take step and moments from a checkpoint; the weights came with the model."""
         self.step = saved.state["step"]
         self.losses_since_save = saved.state["losses_since_save"]
+        self.interim = self.step if self.losses_since_save else None  # a checkpoint that was due has reported them all
         checkpoint.load_optimizer(saved.folder, self.optimizer)
 
 
@@ -129,8 +134,10 @@ def resume(config, assignments):
 def remove_experiment(experiment):
     """Remove what an earlier --train left in the experiment's folder, and nothing else."""
     for step in checkpoint.steps(experiment):
-        shutil.rmtree(checkpoint.folder_of(experiment, step))
-        Path(experiment, f"model-{step}.json").unlink(missing_ok=True)
+        files.remove_folder(checkpoint.folder_of(experiment, step))
+    for path in Path(experiment).glob("model-*.json"):  # the predictions of --test
+        if checkpoint.NAME.fullmatch(path.stem):
+            path.unlink()
     for name in ("loss.tsv", "scores.txt"):
         Path(experiment, name).unlink(missing_ok=True)
     shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)
@@ -141,7 +148,7 @@ def remove_surplus(experiment, max_to_keep):
     """Keep the last `max_to_keep` checkpoints, and the best on validation."""
     steps = checkpoint.steps(experiment)
     for step in set(steps[:-max_to_keep]) - {checkpoint.best_step(experiment)}:
-        shutil.rmtree(checkpoint.folder_of(experiment, step))
+        files.remove_folder(checkpoint.folder_of(experiment, step))
 
 
 class LossTable:
@@ -187,8 +194,6 @@ def train(trainer):
     config, experiment = trainer.config, Path(trainer.config.experiment)
     experiment.mkdir(parents=True, exist_ok=True)
     save_points = trainer.save_points()
-    # The checkpoint of an interrupted run stands between two that are due; it goes when the next one is written.
-    interim = trainer.step if trainer.step not in save_points else None
     loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
     scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
     progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
@@ -201,9 +206,6 @@ def train(trainer):
                 trainer.losses_since_save = []
                 loss_table.append(trainer.step, train_loss, validation_loss)
                 trainer.save(train_loss=train_loss, validation_loss=validation_loss)
-                if interim:
-                    shutil.rmtree(checkpoint.folder_of(experiment, interim))
-                    interim = None
                 remove_surplus(experiment, config.max_to_keep)
                 tf.summary.scalar("loss/train", train_loss, trainer.step)
                 tf.summary.scalar("loss/validation", validation_loss, trainer.step)

@@ -1,0 +1,237 @@
+"""The scenes of the Demo data set: things of demo_things.py over a textured ground, and what happens to them.
+
+    for frame, masks in render(scene, rng): ...
+
+Light falls from the upper left on everything, shadows lie to the lower right.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+import demo_events
+import demo_things
+from demo_things import blend, ellipse, fill, smooth_noise
+
+SIZE = 256  # pixels of a frame, both ways
+LIGHT = (-0.5, -0.62, 0.604)  # of length 1, towards the light: x to the right, y down, z to the viewer
+
+
+# ---------------------------------------------------------------------------------------------- the ground
+
+
+def _greyish(rng):
+    """A light colour of little saturation, so that no ground is taken for a look."""
+    return rng.uniform(140, 205) + rng.uniform(-13, 13, 3)
+
+
+def linen(rng, shape):
+    threads = smooth_noise(rng, shape, 2, 24) + smooth_noise(rng, shape, 24, 2)
+    return _greyish(rng) + 7 * threads[..., None]
+
+
+def plaster(rng, shape):
+    height = sum(smooth_noise(rng, shape, spacing) for spacing in (4, 12, 40))
+    return _greyish(rng) + 16 * sum(np.gradient(height))[..., None] + 6 * smooth_noise(rng, shape, 80)[..., None]
+
+
+def sand(rng, shape):
+    y = np.arange(shape[0])[:, None]
+    ripples = np.sin(2 * np.pi * (y / 22 + 0.8 * smooth_noise(rng, shape, 60)))
+    grains = rng.standard_normal(shape)
+    return np.array([206, 186, 150]) + rng.uniform(-14, 10) + (9 * ripples + 8 * grains)[..., None]
+
+
+def grass(rng, shape):
+    blades = smooth_noise(rng, shape, 7, 2) + 0.4 * smooth_noise(rng, shape, 50)
+    return blend((88, 112, 74), (150, 168, 120), 0.5 + 0.3 * blades)
+
+
+def clouds(rng, shape):
+    shapes = sum(smooth_noise(rng, shape, spacing) for spacing in (24, 50, 90))
+    return blend((142, 170, 196), (214, 222, 228), 0.5 + 0.2 * shapes)
+
+
+def tiles(rng, shape):
+    side = rng.integers(46, 66)
+    y, x = np.indices(shape) + rng.integers(0, side, 2)[:, None, None]
+    from_joint = np.minimum(np.minimum(y % side, -y % side), np.minimum(x % side, -x % side))
+    each = 9 * np.sin(12.7 * (y // side) + 78.2 * (x // side))  # a shade of its own for every tile
+    worn = 5 * (smooth_noise(rng, shape, 3) + smooth_noise(rng, shape, 20))
+    return (_greyish(rng) + (each + worn)[..., None]) * (0.72 + 0.28 * np.clip(from_joint / 3, 0, 1))[..., None]
+
+
+GROUNDS = (linen, plaster, sand, grass, clouds, tiles)
+
+
+def draw_ground(rng):
+    """A ground without things -> float32 [SIZE, SIZE, 3]."""
+    ground = GROUNDS[rng.integers(len(GROUNDS))](rng, (SIZE, SIZE))
+    y, x = np.indices((SIZE, SIZE)) / SIZE
+    vignette = 1.05 - 0.35 * ((x - 0.35) ** 2 + (y - 0.35) ** 2)
+    return (np.clip(ground, 0, 255) * vignette[..., None]).astype(np.float32)
+
+
+class Clutter:
+    """A pebble or a scribble of 8 to 20 pixels, which no caption names."""
+
+    SIDE = 24
+
+    def __init__(self, rng):
+        side, oversampling = self.SIDE, 4
+        image = Image.new("L", (side * oversampling, side * oversampling))
+        if rng.random() < 0.6:
+            fill(image, ellipse(0, 0, *rng.uniform(0.35, 0.75, 2), rng.uniform(0, 180)), 255, reach=1)
+        else:
+            y = np.linspace(0.15, 0.85, 40)
+            x = 0.5 + 0.3 * np.sin(y * rng.uniform(3, 9) + rng.uniform(0, 6))
+            points = [tuple(point) for point in np.stack([x, y], axis=1) * image.width]
+            ImageDraw.Draw(image).line(points, fill=255, width=6, joint="curve")
+        image = image.reduce(oversampling)
+        self.coverage = np.asarray(image, np.float32)[..., None] / 255
+        self.shadow = 0.4 * np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)), np.float32)[..., None] / 255
+        shade = 1.25 - 0.6 * np.indices((side, side), np.float32).sum(axis=0)[..., None] / (2 * side)
+        self.colour = shade * (rng.uniform(70, 150) + rng.uniform(-10, 10, 3)).astype(np.float32)
+        self.path = rng.uniform(0, SIZE - side - 2, (2, 2))  # [first and last frame, (y, x)]
+
+    def paint(self, frame, progress):
+        """Paint it where it is at `progress` (0..1) of the clip, in place."""
+        top, left = np.rint(self.path[0] * (1 - progress) + self.path[1] * progress).astype(int)
+        frame[top + 2 : top + 2 + self.SIDE, left + 2 : left + 2 + self.SIDE] *= 1 - self.shadow
+        area = frame[top : top + self.SIDE, left : left + self.SIDE]
+        area += (self.colour - area) * self.coverage
+
+
+# ---------------------------------------------------------------------------------------------- frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing:
+    """A named thing: what it is, when its event happens (frames [start, stop)), and how it lies and moves (pixels)."""
+
+    kind: str
+    look: str
+    event: str
+    start: int
+    stop: int
+    radius: float
+    path: tuple  # ((x, y) in the first frame, (x, y) in the last)
+    tilt: float  # radians
+    turn: int  # 1 or -1: clockwise or not
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    n_frames: int
+    things: tuple
+
+
+def render(scene, rng):
+    """Draw a scene: generates (frame uint8 [SIZE, SIZE, 3], masks bool [n things, SIZE, SIZE]) for every frame.
+
+    A pixel belongs to the thing that covers it by at least one half there and is covered so by nothing after it.
+    """
+    ground = draw_ground(rng)
+    for _ in range(rng.integers(3, 8)):
+        Clutter(rng).paint(ground, 0)
+    wanderers = [Clutter(rng) for _ in range(rng.integers(0, 3))]
+    pictures = [demo_things.draw_thing(rng, thing.kind, thing.look) for thing in scene.things]
+    effects = [demo_events.EVENTS[thing.event].draw(rng) for thing in scene.things]
+    for t in range(scene.n_frames):
+        frame = ground.copy()
+        masks = np.zeros((len(scene.things), SIZE, SIZE), bool)
+        progress = t / (scene.n_frames - 1)
+        for wanderer in wanderers:
+            wanderer.paint(frame, progress)
+        for number, thing in enumerate(scene.things):
+            u = min(max((t + 0.5 - thing.start) / (thing.stop - thing.start), 0.0), 1.0)
+            pose = demo_events.EVENTS[thing.event].pose(u, thing.turn)
+            (x0, y0), (x1, y1) = thing.path
+            centre = x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
+            _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.behind)
+            _paint_thing(frame, masks, number, pictures[number], centre, thing, pose)
+            _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.before)
+        yield np.clip(frame, 0, 255).astype(np.uint8), masks
+
+
+def _window(centre, reach):
+    """The square of pixels within `reach` of a point: its corner (left, top) and side."""
+    half = int(reach) + 2
+    return int(centre[0]) - half, int(centre[1]) - half, 2 * half + 1
+
+
+def _placed(images, centre, window, scale_x, scale_y, angle):
+    """Images with their centre at `centre` of the frame, turned, magnified: arrays float32 of the window's size."""
+    left, top, side = window
+    cosine, sine = math.cos(angle), math.sin(angle)
+    # Pillow wants the way back: from a pixel of the window to one of the image.
+    row_x, row_y = (cosine / scale_x, sine / scale_x), (-sine / scale_y, cosine / scale_y)
+    dx, dy = left - centre[0], top - centre[1]
+    middle = images[0].width / 2
+    matrix = [a * dx + b * dy + middle for a, b in (row_x, row_y)]
+    matrix = (*row_x, matrix[0], *row_y, matrix[1])
+    return [
+        np.asarray(image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), np.float32)
+        for image in images
+    ]
+
+
+def _inside(window):
+    """Slices (rows, columns) of the frame, and of the window, for the part of the window that is in the frame."""
+    left, top, side = window
+    frame = [slice(max(low, 0), min(low + side, SIZE)) for low in (top, left)]
+    return tuple(frame), tuple(
+        slice(part.start - low, part.stop - low) for part, low in zip(frame, (top, left), strict=True)
+    )
+
+
+def _paint_thing(frame, masks, number, picture, centre, thing, pose):
+    """Paint a thing and its shadow, in place."""
+    if pose.opacity == 0:
+        return
+    radius, angle = thing.radius * pose.scale, thing.tilt + pose.angle
+    window = _window(centre, 1.3 * radius)  # with the shadow
+    scale = radius * demo_things.MARGIN / (demo_things.SIDE / 2)
+    colour, surface = _placed(picture, centre, window, scale, scale, angle)
+    coverage = surface[..., 2] / 255  # [side, side]
+
+    # The light in the picture's own frame, which may be turned.
+    cosine, sine = math.cos(angle), math.sin(angle)
+    light_x, light_y = cosine * LIGHT[0] + sine * LIGHT[1], cosine * LIGHT[1] - sine * LIGHT[0]
+    normal_x, normal_y = (surface[..., 0] - 128) / 127, (surface[..., 1] - 128) / 127
+    normal_z = np.sqrt(np.clip(1 - normal_x**2 - normal_y**2, 0, 1))
+    facing = normal_x * light_x + normal_y * light_y + normal_z * LIGHT[2]
+    highlight = (np.clip(facing, 0, 1) ** 4) ** 4
+    lit = colour * (0.62 + 0.62 * np.clip(facing, -0.2, 1))[..., None] + 90 * highlight[..., None]
+    lit = np.minimum(lit, 255)
+    lit += (255 - lit) * pose.whiteness
+
+    blurred = Image.fromarray((coverage * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.1 * radius))
+    offset = max(1, int(0.12 * radius))
+    shadow = np.zeros_like(coverage)
+    shadow[offset:, offset:] = np.asarray(blurred, np.float32)[:-offset, :-offset] / 255
+
+    in_frame, in_window = _inside(window)
+    area, opacity = frame[in_frame], pose.opacity * coverage[in_window]
+    area *= 1 - 0.5 * pose.opacity * shadow[in_window][..., None]
+    area += (lit[in_window] - area) * opacity[..., None]
+    masks[(slice(None), *in_frame)] &= opacity < 0.5
+    masks[(number, *in_frame)] = opacity >= 0.5
+
+
+def _paint_effect(frame, masks, picture, centre, radius, layer):
+    """Paint an event's picture, in place; where it covers a thing by half or more, that is hidden."""
+    if layer is None or layer.opacity == 0:
+        return
+    centre = centre[0], centre[1] + layer.down * radius
+    reach = demo_events.REACH * layer.scale * radius
+    window = _window(centre, reach)
+    scale = reach / (demo_events.SIDE / 2)
+    (pixels,) = _placed([picture], centre, window, layer.mirror * scale, scale, layer.angle)
+    in_frame, in_window = _inside(window)
+    pixels = pixels[in_window] * layer.opacity
+    coverage = pixels[..., 3] / 255
+    frame[in_frame] += pixels[..., :3] - frame[in_frame] * coverage[..., None]
+    masks[(slice(None), *in_frame)] &= coverage < 0.5

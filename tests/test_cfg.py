@@ -1,0 +1,247 @@
+"""Settings: their types and ranges, `--set`, and the way into a checkpoint and back."""
+
+import argparse
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+import cfg
+from errors import UserError
+
+VIDEOS, IMAGES = cfg.DATASETS["MSR-VTT"], cfg.DATASETS["Flickr30k"]
+NUMBERS = [
+    field.name for field in dataclasses.fields(cfg.Config) if isinstance(getattr(VIDEOS, field.name), (int, float))
+]
+
+
+def test_the_papers_settings():
+    paper = {
+        "cnn": "inception_v3",
+        "n_sampled_frames": 26,
+        "dim_hidden": 1300,
+        "dim_word_emb": 300,
+        "n_lstm_step": 25,
+        "input_keep_prob": 0.5,
+        "output_keep_prob": 0.5,
+        "forget_bias": 1,
+        "cell_clip": None,
+        "learning_rate": 5e-4,
+        "batch_size": 100,
+        "n_epochs": 10,
+    }
+    for config, own in (
+        (VIDEOS, {"media": "video", "save_every_n_epoch": 0.1}),
+        (IMAGES, {"media": "image", "save_every_n_epoch": 0.2, "image_geometry": "crop"}),
+    ):
+        values = dataclasses.asdict(config)
+        assert {name: values[name] for name in paper | own} == paper | own
+
+
+# --set
+
+
+@pytest.mark.parametrize("dataset", cfg.DATASETS)
+def test_every_setting_can_be_written_and_is_read_back_with_its_type(dataset):
+    config = cfg.DATASETS[dataset]
+    assert config.dataset == dataset
+    for name in set(cfg.SETTINGS) - {"dataset"}:
+        value = getattr(config, name)
+        read = getattr(cfg.override(VIDEOS, [f"{name}={value}"]), name)
+        assert (read, type(read)) == (value, type(value)), name
+
+
+@pytest.mark.parametrize(
+    "assignment, value",
+    [
+        ("n_epochs=3", 3),
+        ("learning_rate=1e-3", 0.001),
+        ("learning_rate=1", 1.0),
+        ("save_every_n_epoch=1", 1.0),
+        ("cell_clip=10", 10.0),
+        ("cell_clip=None", None),
+        ("cell_clip=", None),
+        ("cnn_input_size=555", 555),
+        ("cnn_input_size=none", None),
+        ("cnn_weights=a=b.h5", "a=b.h5"),
+        ("cnn_weights=None", None),
+        ("experiment=None", "None"),  # a folder may have that name
+        ("media=image", "image"),
+    ],
+)
+def test_set(assignment, value):
+    config = cfg.override(dataclasses.replace(VIDEOS, cell_clip=2.0, cnn_input_size=331, cnn_weights="x"), [assignment])
+    read = getattr(config, assignment.partition("=")[0])
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_set_changes_a_copy_and_the_last_one_counts():
+    config = cfg.override(VIDEOS, ["seed=1", "batch_size=7", "seed=2"])
+    assert config == dataclasses.replace(VIDEOS, seed=2, batch_size=7)
+    assert (VIDEOS.seed, VIDEOS.batch_size) == (0, 100)
+    assert cfg.override(VIDEOS, []) == cfg.override(VIDEOS, None) == VIDEOS
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 3
+
+
+@pytest.mark.parametrize(
+    "assignment, message",
+    [
+        ("dim_hiden=8", "--set dim_hiden=8: there is no setting 'dim_hiden'; the settings are .*dim_hidden"),
+        ("=8", "there is no setting ''"),
+        ("dim_hidden", "--set dim_hidden: write it as key=value"),
+        ("dim_hidden=8.5", "--set dim_hidden=8.5: dim_hidden takes int, not '8.5'"),
+        ("dim_hidden=None", "dim_hidden takes int, not 'None'"),
+        ("seed=", "seed takes int, not ''"),
+        ("learning_rate=fast", "learning_rate takes float, not 'fast'"),
+        ("cell_clip=no", "cell_clip takes float, not 'no'"),
+        ("cnn_input_size=299.0", "cnn_input_size takes int, not '299.0'"),
+        ("dataset=Demo", "--set dataset=Demo: the data set is chosen by --dataset"),
+    ],
+)
+def test_set_refuses(assignment, message):
+    with pytest.raises(UserError, match=message):
+        cfg.override(VIDEOS, [assignment])
+
+
+def test_set_where_a_checkpoint_has_fixed_the_rest():
+    assert cfg.override(VIDEOS, ["batch_size=5"], ("data_dir", "batch_size")).batch_size == 5
+    message = "--set seed=1: 'seed' is fixed by the checkpoint; here one can set data_dir, batch_size$"
+    with pytest.raises(UserError, match=message):
+        cfg.override(VIDEOS, ["seed=1"], ("data_dir", "batch_size"))
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "n_sampled_frames",
+        "dim_hidden",
+        "dim_word_emb",
+        "batch_size",
+        "n_epochs",
+        "max_to_keep",
+        "word_count_threshold",
+        "cnn_input_size",
+    ],
+)
+def test_counts_are_at_least_1(name):
+    assert getattr(cfg.override(VIDEOS, [f"{name}=1"]), name) == 1
+    for value in (0, -1):
+        with pytest.raises(UserError, match=f"^setting {name}={value}: it must be .*at least 1$"):
+            cfg.override(VIDEOS, [f"{name}={value}"])
+
+
+@pytest.mark.parametrize(
+    "name, good, bad, expected",
+    [
+        ("n_lstm_step", [2], [1, 0], r"at least 2 \(a word and the end token\)"),
+        ("seed", [0, 2**31 - 1], [-1, 2**31], "from 0 to 2147483647"),
+        ("input_keep_prob", [1e-6, 1], [0, 1.01, -0.5], "above 0 and at most 1"),
+        ("output_keep_prob", [1e-6, 1], [0, 1.01, -0.5], "above 0 and at most 1"),
+        ("save_every_n_epoch", [0.001, 1], [0, 1.5], "above 0 and at most 1"),
+        ("learning_rate", [1e-9, 10], [0, -1, "inf"], "above 0, and finite"),
+        ("forget_bias", [-1, 0], ["inf", "-inf"], "finite"),
+        ("cell_clip", [0.1], [0, -1], "None or above 0"),
+        ("media", ["video", "image"], ["audio", ""], "one of video, image"),
+        ("image_geometry", ["crop", "whole"], ["square"], "one of crop, whole"),
+        ("descriptor_dtype", ["float16", "float32"], ["float64", "int8"], "one of float16, float32"),
+    ],
+)
+def test_ranges(name, good, bad, expected):
+    for value in good:
+        assert getattr(cfg.override(VIDEOS, [f"{name}={value}"]), name) == value
+    for value in bad:
+        with pytest.raises(UserError, match=f"^setting {name}={value}(.0)?: it must be {expected}"):
+            cfg.override(VIDEOS, [f"{name}={value}"])
+
+
+def test_no_number_may_be_nan():
+    assert "forget_bias" in NUMBERS
+    for name in (*NUMBERS, "cell_clip"):
+        with pytest.raises(UserError, match=name):
+            cfg.override(VIDEOS, [f"{name}=nan"])
+
+
+# Where descriptors go
+
+
+def test_descriptors_dir():
+    assert VIDEOS.descriptors_dir == Path("DATA/descriptors/MSR-VTT/inception_v3-26frames-float16")
+    assert IMAGES.descriptors_dir == Path("DATA/descriptors/Flickr30k/inception_v3-crop-float16")
+    config = dataclasses.replace(IMAGES, descriptors_root="/else", cnn_input_size=555, descriptor_dtype="float32")
+    assert config.descriptors_dir == Path("/else/Flickr30k/inception_v3-crop-555-float32")
+
+
+def test_descriptors_dir_differs_whenever_descriptors_differ():
+    cnns, sizes, dtypes = ("inception_v3", "efficientnet_lite0"), (None, 299, 555), ("float16", "float32")
+    ways = {"video": ("n_sampled_frames", (8, 26)), "image": ("image_geometry", ("crop", "whole"))}
+    configs = [
+        dataclasses.replace(config, media=media, cnn=cnn, cnn_input_size=size, descriptor_dtype=dtype, **{name: value})
+        for config in cfg.DATASETS.values()
+        for media, (name, values) in ways.items()
+        for cnn, size, dtype, value in itertools.product(cnns, sizes, dtypes, values)
+    ]
+    assert len(configs) == 4 * 2 * 24
+    assert len({config.descriptors_dir for config in configs}) == len(configs)
+
+
+def test_descriptors_dir_stays_where_descriptors_are_the_same():
+    for assignment in ("dim_hidden=8", "image_geometry=crop", "batch_size=3", "experiment=x", "data_dir=y"):
+        assert cfg.override(VIDEOS, [assignment]).descriptors_dir == VIDEOS.descriptors_dir
+    assert cfg.override(IMAGES, ["n_sampled_frames=3"]).descriptors_dir == IMAGES.descriptors_dir
+
+
+# A checkpoint's config.json
+
+
+@pytest.mark.parametrize("dataset", cfg.DATASETS)
+def test_what_a_checkpoint_stores_is_read_back(dataset):
+    config = dataclasses.replace(cfg.DATASETS[dataset], cell_clip=1.5, cnn_weights="wéights.h5", learning_rate=1 / 3)
+    assert cfg.from_dict(dataclasses.asdict(config), "config.json") == config
+    assert cfg.from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "config.json") == config
+
+
+@pytest.mark.parametrize(
+    "change, differ",
+    [
+        (lambda values: values | {"dropout": 1}, "dropout"),
+        (lambda values: {key: values[key] for key in values if key not in ("seed", "cnn")}, "cnn, seed"),
+        (lambda values: [values], "not a table"),
+        (lambda values: None, "not a table"),
+    ],
+)
+def test_settings_of_another_version_are_refused(change, differ):
+    message = rf"model-5/config.json was written by another version .* \(settings that differ: {differ}\)"
+    with pytest.raises(UserError, match=message):
+        cfg.from_dict(change(dataclasses.asdict(VIDEOS)), "model-5/config.json")
+
+
+# The command line
+
+
+def parse(*arguments, **options):
+    parser = argparse.ArgumentParser()
+    cfg.add_arguments(parser, **options)
+    parser.add_argument("--experiment")
+    return parser.parse_args(arguments)
+
+
+def test_arguments():
+    assert cfg.from_arguments(parse("--dataset", "Demo")) == cfg.DATASETS["Demo"]
+    args = parse("--dataset", "Flickr8k", "--set", "seed=3", "--experiment", "here", "--set", "dim_hidden=9")
+    expected = dataclasses.replace(cfg.DATASETS["Flickr8k"], experiment="here")
+    assert cfg.from_arguments(args, settings=False) == expected
+    assert cfg.from_arguments(args) == dataclasses.replace(expected, seed=3, dim_hidden=9)
+
+
+def test_the_data_set_must_be_one_of_ours(capsys):
+    for arguments in ((), ("--dataset", "MSVD")):
+        with pytest.raises(SystemExit):
+            parse(*arguments)
+    assert "invalid choice: 'MSVD'" in capsys.readouterr().err
+    assert parse(dataset_required=False).dataset is None

@@ -1,0 +1,351 @@
+"""The captioner, against the released program's numbers and against equations written out in NumPy."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import s2vt_model
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+GOLDEN = SHARED / "golden" / "golden_model.npz"
+
+
+@pytest.fixture(scope="module")
+def golden():
+    if not GOLDEN.exists():
+        pytest.skip(f"the released program's numbers are not here: {GOLDEN}")
+    with np.load(GOLDEN) as arrays:
+        return dict(arrays)
+
+
+def model_of(arrays, n_lstm_step, **settings):
+    """The captioner whose weights are `arrays`."""
+    (n_words, dim_word_emb), (dim_image, dim_hidden) = arrays["Wemb"].shape, arrays["embed_features_W"].shape
+    model = s2vt_model.S2VT(n_words, dim_image, dim_hidden, dim_word_emb, 5, n_lstm_step, **settings)
+    model.load_reference_weights(arrays)
+    return model
+
+
+def random_model(rng, n_words=9, dim_image=4, dim_hidden=6, dim_word_emb=3, n_lstm_step=6, scale=1.0, **settings):
+    """A captioner whose weights, biases among them, are large enough to matter."""
+    model = s2vt_model.S2VT(n_words, dim_image, dim_hidden, dim_word_emb, 5, n_lstm_step, **settings)
+    shapes = {name: array.shape for name, array in model.reference_weights().items()}
+    model.load_reference_weights({name: rng.normal(0, scale, shape) for name, shape in shapes.items()})
+    return model
+
+
+def random_batch(rng, model, n_media, n_descriptors, n_steps):
+    """Descriptors [B, N, D], captions [B, L] and their masks, of which the first covers all L steps."""
+    descriptors = rng.normal(0, 1, (n_media, n_descriptors, model.dim_image)).astype(np.float32)
+    caption = rng.integers(0, model.n_words, (n_media, n_steps)).astype(np.int32)
+    lengths = np.array([n_steps, *rng.integers(1, n_steps + 1, n_media - 1)])
+    return descriptors, caption, (np.arange(n_steps) < lengths[:, None]).astype(np.float32)
+
+
+def plain_log_probs(weights, descriptors, caption, forget_bias=1.0, cell_clip=None):
+    """log q(v | w_<t) in float64, one step at a time, zero halves and all: [B, N, D], [B, L] -> [B, L, V]."""
+    w = {name: np.asarray(array, np.float64) for name, array in weights.items()}
+    n_media, dim_hidden, dim_word_emb = len(descriptors), w["embed_features_b"].size, w["Wemb"].shape[1]
+    c = h = np.zeros((n_media, dim_hidden))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def cell(x, word, c, h):
+        gates = np.concatenate([x, word, h], axis=1) @ w["lstm_kernel"] + w["lstm_bias"]  # [B, 4H]
+        i, j, f, o = np.split(gates, 4, axis=1)
+        c = sigmoid(f + forget_bias) * c + sigmoid(i) * np.tanh(j)
+        c = c if cell_clip is None else np.clip(c, -cell_clip, cell_clip)
+        return c, sigmoid(o) * np.tanh(c)
+
+    no_x, no_word = np.zeros((n_media, dim_hidden)), np.zeros((n_media, dim_word_emb))
+    for n in range(descriptors.shape[1]):
+        c, h = cell(descriptors[:, n] @ w["embed_features_W"] + w["embed_features_b"], no_word, c, h)
+    steps = []
+    for t in range(caption.shape[1]):
+        c, h = cell(no_x, w["Wemb"][caption[:, t - 1]] if t else no_word, c, h)
+        logits = h @ w["predict_word_W"] + w["predict_word_b"]  # [B, V]
+        steps.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+    return np.stack(steps, axis=1)
+
+
+def plain_total(model, descriptors, words):
+    """Total log-probability of one caption (ids, end token left out) of one medium, the end token counted."""
+    ended = [*words, s2vt_model.END][: model.n_lstm_step]
+    log_probs = plain_log_probs(model.reference_weights(), descriptors[None], np.array([ended]))[0]  # [L, V]
+    return log_probs[np.arange(len(ended)), ended].sum()
+
+
+# The released program
+
+
+def test_loss_of_the_released_program(golden):
+    model = model_of(golden, 6)
+    for mask, loss in (("caption_mask", "loss"), ("caption_mask_validation", "loss_validation_mask")):
+        computed = model.caption_loss(golden["video"], golden["caption"], golden[mask])
+        np.testing.assert_allclose(computed, golden[loss], rtol=1e-6)
+
+
+def test_word_log_probs_of_the_released_program(golden):
+    log_probs = model_of(golden, 6).word_log_probs(golden["video"], golden["caption"]).numpy()
+    expected = golden["saliency"].T  # [B, L], zeros beyond the mask
+    np.testing.assert_allclose(log_probs * golden["caption_mask"], expected, atol=1e-5)
+
+
+def test_gradients_of_the_released_program(golden):
+    model = model_of(golden, 6)
+    with tf.GradientTape() as tape:
+        loss = model.caption_loss(golden["video"], golden["caption"], golden["caption_mask"])
+    gradients = tape.gradient(loss, [getattr(model, name).value for name in s2vt_model.WEIGHT_NAMES])
+    for name, gradient in zip(s2vt_model.WEIGHT_NAMES, gradients, strict=True):
+        expected = golden[f"grad_{name}"]
+        tolerance = 1e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected, rtol=0, atol=tolerance, err_msg=name)
+
+
+def test_cell_clip_of_the_released_program(golden):
+    model = model_of(golden, 6, cell_clip=0.25)
+    batch = golden["video"], golden["caption"]
+    np.testing.assert_allclose(
+        model.caption_loss(*batch, golden["caption_mask"]), golden["loss_cell_clip_0.25"], rtol=1e-6
+    )
+    log_probs = model.word_log_probs(*batch).numpy() * golden["caption_mask"]
+    np.testing.assert_allclose(log_probs, golden["saliency_cell_clip_0.25"].T, atol=1e-5)
+
+
+@pytest.mark.parametrize("prefix", ["", "eos_"])
+def test_greedy_captions_of_the_released_program(golden, prefix):
+    bias = golden[f"{prefix}predict_word_b"]
+    model = model_of({**golden, "predict_word_b": bias}, 6)
+    words = golden[f"{prefix}inference_words"].T  # [B, L]; it writes on after the end token
+    endings = [list(row).index(0) if 0 in row else len(row) for row in words]
+    assert (
+        len(set(endings)) > 1 or prefix == ""
+    )  # the set with another bias has captions that end and one that does not
+    expected = [row[:end].tolist() for row, end in zip(words, endings, strict=True)]
+    assert model.generate(golden["video"]) == expected
+    logits = model.logits(golden["video"], words.astype(np.int32))
+    np.testing.assert_allclose(logits, golden[f"{prefix}inference_logits"].transpose(1, 0, 2), atol=1e-4)
+
+
+# The equations
+
+
+@pytest.mark.parametrize(
+    ("n_media", "n_descriptors", "n_steps", "sizes"),
+    [
+        (1, 1, 1, {}),
+        (3, 1, 2, {"forget_bias": 0.0}),
+        (1, 7, 5, {"n_words": 11, "dim_hidden": 5, "dim_word_emb": 8}),
+        (5, 3, 7, {"n_words": 2, "dim_image": 1, "dim_hidden": 3, "dim_word_emb": 1}),
+        (3, 9, 3, {"cell_clip": 0.3}),
+        (2, 64, 25, {"cell_clip": 1.5, "dim_hidden": 16}),
+    ],
+)
+def test_forward_pass_is_the_equations(n_media, n_descriptors, n_steps, sizes):
+    rng = np.random.default_rng(n_descriptors)
+    model = random_model(rng, scale=0.5, **sizes)
+    descriptors, caption, mask = random_batch(rng, model, n_media, n_descriptors, n_steps)
+    expected = plain_log_probs(
+        model.reference_weights(), descriptors, caption, model.forget_bias, model.cell_clip
+    )  # [B, L, V]
+    np.testing.assert_allclose(model.log_probs(descriptors, caption), expected, atol=1e-5)
+    of_words = np.take_along_axis(expected, caption[..., None], axis=2)[..., 0]  # [B, L]
+    np.testing.assert_allclose(model.word_log_probs(descriptors, caption), of_words, atol=1e-5)
+    loss = -(of_words * mask).sum() / mask.sum()
+    np.testing.assert_allclose(model.caption_loss(descriptors, caption, mask), loss, atol=1e-5)
+    sums = model.caption_loss_sum(descriptors, caption, mask)
+    np.testing.assert_allclose(sums, [loss * mask.sum(), mask.sum()], rtol=1e-5)
+
+
+def test_mask_may_have_holes():
+    rng = np.random.default_rng(10)
+    model = random_model(rng)
+    descriptors, caption, _ = random_batch(rng, model, 2, 3, 5)
+    mask = np.array([[0, 0, 1, 0, 0], [1, 0, 0, 1, 0]], np.float32)
+    of_words = model.word_log_probs(descriptors, caption).numpy()
+    expected = -(of_words[0, 2] + of_words[1, 0] + of_words[1, 3]) / 3
+    np.testing.assert_allclose(model.caption_loss(descriptors, caption, mask), expected, atol=1e-5)
+
+
+def test_logits_are_what_log_probs_normalises():
+    rng = np.random.default_rng(0)
+    model = random_model(rng)
+    batch = random_batch(rng, model, 2, 3, 4)[:2]
+    logits = model.logits(*batch).numpy()
+    expected = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(model.log_probs(*batch), expected, atol=1e-5)
+
+
+def test_one_caption_serves_the_batch():
+    rng = np.random.default_rng(1)
+    model = random_model(rng)
+    descriptors, caption, _ = random_batch(rng, model, 4, 3, 5)
+    repeated = np.repeat(caption[:1], 4, axis=0)
+    for method in (model.word_log_probs, model.logits):
+        np.testing.assert_allclose(method(descriptors, caption[:1]), method(descriptors, repeated), atol=1e-6)
+
+
+def test_float16_descriptors_are_computed_in_float32():
+    rng = np.random.default_rng(2)
+    model = random_model(rng)
+    descriptors, caption, mask = random_batch(rng, model, 3, 4, 5)
+    half = descriptors.astype(np.float16)
+    widened = half.astype(np.float32)
+    assert model.caption_loss(half, caption, mask) == model.caption_loss(widened, caption, mask)
+    np.testing.assert_array_equal(model.word_log_probs(half, caption), model.word_log_probs(widened, caption))
+    assert model.generate(half) == model.generate(widened)
+
+
+# Decoding
+
+
+def markov_model(start, transitions, n_lstm_step):
+    """A captioner that chooses the next word by the last one alone: q(v) = start[v] at first, then transitions[w, v].
+
+    The forget gate is shut, the input and output gates open, and the input saturates: after word w the output h' is
+    tanh(1) at unit w and 0 elsewhere, and before the first word it is zero.
+    """
+    n_words = len(start)
+    shut = np.zeros(4 * n_words)
+    shut[:n_words], shut[2 * n_words : 3 * n_words], shut[3 * n_words :] = 50, -50, 50  # i, f, o
+    kernel = np.zeros((3 * n_words, 4 * n_words))
+    kernel[n_words : 2 * n_words, n_words : 2 * n_words] = 50 * np.eye(n_words)  # the word reaches j
+    arrays = {
+        "Wemb": np.eye(n_words),
+        "lstm_kernel": kernel,
+        "lstm_bias": shut,
+        "embed_features_W": np.zeros((1, n_words)),
+        "embed_features_b": np.zeros(n_words),
+        "predict_word_W": (np.log(transitions) - np.log(start)) / np.tanh(1),
+        "predict_word_b": np.log(start),
+    }
+    return model_of(arrays, n_lstm_step)
+
+
+def test_beam_leaves_the_greedy_path():
+    # Greedy: word 1 (0.5), then the end (0.4), 0.2 in all. Word 2 (0.4) nearly always ends (0.9): 0.36.
+    transitions = [[1 / 3, 1 / 3, 1 / 3], [0.4, 0.3, 0.3], [0.9, 0.05, 0.05]]
+    model = markov_model([0.1, 0.5, 0.4], transitions, n_lstm_step=4)
+    descriptors = np.zeros((2, 3, 1), np.float32)
+    assert model.generate(descriptors) == [[1], [1]]
+    assert model.generate(descriptors, beam_size=2) == [[2], [2]]
+    assert plain_total(model, descriptors[0], [1]) == pytest.approx(np.log(0.2), abs=1e-6)
+    assert plain_total(model, descriptors[0], [2]) == pytest.approx(np.log(0.36), abs=1e-6)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+def test_caption_without_end_token_is_all_the_words(beam_size):
+    # 1 and 2 take turns; the end token is always the least likely.
+    model = markov_model([0.01, 0.9, 0.09], [[0.02, 0.49, 0.49], [0.01, 0.09, 0.9], [0.01, 0.9, 0.09]], n_lstm_step=5)
+    assert model.generate(np.zeros((1, 1, 1), np.float32), beam_size) == [[1, 2, 1, 2, 1]]
+
+
+def test_caption_that_ends_at_once_is_empty():
+    model = markov_model([0.8, 0.1, 0.1], np.full((3, 3), 1 / 3), n_lstm_step=3)
+    for beam_size in (1, 3):
+        assert model.generate(np.zeros((1, 2, 1), np.float32), beam_size) == [[]]
+
+
+def test_beam_of_one_is_greedy():
+    rng = np.random.default_rng(9)
+    model = random_model(rng, n_lstm_step=5)
+    descriptors = rng.normal(0, 1, (12, 3, model.dim_image)).astype(np.float32)
+    greedy = model._greedy(descriptors).numpy()
+    np.testing.assert_array_equal(model._beam(descriptors, 1), greedy)
+    ended = (greedy == s2vt_model.END).any(axis=1)
+    assert ended.any() and not ended.all()  # both kinds of caption were compared
+
+
+def test_wide_beam_finds_the_best_of_all_captions():
+    rng = np.random.default_rng(0)
+    model = random_model(rng, n_words=4, n_lstm_step=4)
+    model.predict_word_b.assign(model.predict_word_b - 1.5 * np.eye(4)[s2vt_model.END])
+    descriptors = rng.normal(0, 2, (6, 2, model.dim_image)).astype(np.float32)
+    captions = [list(words) for n in range(5) for words in itertools.product(range(1, 4), repeat=n)]
+    assert len(captions) == 1 + 3 + 9 + 27 + 81
+    best = [max(captions, key=lambda words, one=one: plain_total(model, one, words)) for one in descriptors]
+    assert {len(words) for words in best} == {0, 1, 2, 4}  # some that end, and some that do not
+    assert model.generate(descriptors, beam_size=4**4) == best
+    assert model.generate(descriptors) != best  # not every one of them lies on the greedy path
+
+
+# Training
+
+
+def test_dropout_follows_its_seed_and_stays_out_of_inference():
+    rng = np.random.default_rng(5)
+    model = random_model(rng, input_keep_prob=0.5, output_keep_prob=0.5)
+    batch = random_batch(rng, model, 3, 4, 5)
+
+    def loss(**settings):
+        return float(model.caption_loss(*batch, **settings))
+
+    assert loss(training=True, seed=(1, 2)) == loss(training=True, seed=(1, 2))
+    losses = {loss(training=True, seed=seed) for seed in ((1, 2), (1, 3), (2, 2))}
+    assert len(losses) == 3 and loss() not in losses
+    assert loss(seed=(1, 2)) == loss(seed=(1, 3)) == loss()
+
+
+@pytest.mark.parametrize("place", ["input_keep_prob", "output_keep_prob"])
+def test_dropout_acts_in_either_place(place):
+    model = random_model(np.random.default_rng(6), **{place: 0.5})
+    batch = random_batch(np.random.default_rng(6), model, 3, 4, 5)
+    assert model.caption_loss(*batch, training=True, seed=(0, 1)) != model.caption_loss(*batch)
+
+
+def test_dropout_draws_anew_for_inputs_words_and_outputs(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        s2vt_model, "_dropout", lambda x, keep, seed: drawn.append((x.shape, keep, tuple(seed.numpy()))) or x
+    )
+    model = random_model(np.random.default_rng(6), input_keep_prob=0.6, output_keep_prob=0.7)
+    descriptors, caption, _ = random_batch(np.random.default_rng(6), model, 3, 4, 5)
+    model.caption_loss(descriptors, caption, np.ones((3, 5), np.float32), training=True, seed=(0, 1))
+    shapes, keep_probs, seeds = zip(*drawn, strict=True)
+    assert shapes == ((3, 4, 6), (3, 5, 3), (15, 6))  # [B, N, H], [B, L, E] and [B * L, H]
+    assert keep_probs == (0.6, 0.6, 0.7)
+    assert len(set(seeds)) == 3
+
+
+def test_dropout_keeps_the_mean():
+    dropped = s2vt_model._dropout(tf.ones([100, 100]), 0.8, (0, 0)).numpy()
+    np.testing.assert_allclose(np.unique(dropped), [0, 1.25])
+    assert dropped.mean() == pytest.approx(1, abs=0.02)  # 4 standard deviations
+
+
+def test_initial_weights_follow_the_seed():
+    first, same, other = (s2vt_model.S2VT(5, 3, 4, 2, 6, 7, seed=seed).reference_weights() for seed in (0, 0, 1))
+    for name in s2vt_model.WEIGHT_NAMES:
+        np.testing.assert_array_equal(first[name], same[name])
+        drawn = name in ("Wemb", "lstm_kernel", "embed_features_W", "predict_word_W")
+        assert np.any(first[name] != other[name]) == drawn
+        assert np.any(first[name] != 0) == drawn
+
+
+def test_initial_output_bias_is_taken_over():
+    model = s2vt_model.S2VT(3, 3, 4, 2, 6, 7, output_bias=[0.0, -1.5, -2.0])
+    np.testing.assert_array_equal(model.predict_word_b, np.float32([0.0, -1.5, -2.0]))
+
+
+def test_reference_weights_go_back_and_forth():
+    rng = np.random.default_rng(7)
+    model = random_model(rng)
+    weights = model.reference_weights()
+    assert tuple(weights) == s2vt_model.WEIGHT_NAMES
+    other = random_model(rng)
+    other.load_reference_weights(weights)
+    for name, array in other.reference_weights().items():
+        np.testing.assert_array_equal(array, weights[name])
+
+
+def test_wrong_reference_weights_are_refused():
+    model = random_model(np.random.default_rng(8))
+    weights = model.reference_weights()
+    with pytest.raises(ValueError, match="lack 'lstm_bias'"):
+        model.load_reference_weights({name: weights[name] for name in weights if name != "lstm_bias"})
+    with pytest.raises(ValueError, match=r"Wemb has shape \(9, 4\), the model \(9, 3\)"):
+        model.load_reference_weights({**weights, "Wemb": np.zeros((9, 4))})
