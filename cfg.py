@@ -44,6 +44,9 @@ class Config:
     batch_size: int = 100
     n_epochs: int = 10
     learning_rate: float = 5e-4
+    single_region_share: float = (
+        0.0  # of the batches: one region of each medium, as for saliency
+    )
     save_every_n_epoch: float = 0.1
     max_to_keep: int = 10
     seed: int = 0
@@ -58,6 +61,8 @@ class Config:
         _require(size is None or size >= 1, "cnn_input_size", size, "None or at least 1")
         for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
+        share = self.single_region_share
+        _require(0 <= share < 1, "single_region_share", share, "at least 0 and below 1")
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0, and finite")
         _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
         _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
@@ -114,8 +119,9 @@ DATASETS = {
             dim_hidden=256,
             dim_word_emb=64,
             batch_size=64,
-            n_epochs=30,
+            n_epochs=20,
             learning_rate=2e-3,
+            single_region_share=0.5,
             save_every_n_epoch=1.0,
         ),
     )

@@ -266,6 +266,19 @@ def descriptor_path(config, media_id):
     return config.descriptors_dir / f"{media_id}.npy"
 
 
+def regions_path(config, media_id):
+    """Where the sampled regions of a video lie, for training on single regions."""
+    return config.descriptors_dir / f"{media_id}.regions.npy"
+
+
+def stored_paths(config, media_id):
+    """Every file that stage 1 stores for a medium."""
+    paths = [descriptor_path(config, media_id)]
+    if config.media == "video" and config.single_region_share > 0:
+        paths.append(regions_path(config, media_id))
+    return paths
+
+
 def as_sequence(descriptors):
     """Stored descriptors as the captioner reads them: a grid [Gy, Gx, D] -> [N, D] in snake order, [N, D] as it is."""
     if descriptors.ndim == 2:
@@ -276,7 +289,17 @@ def as_sequence(descriptors):
 
 def load_descriptors(config, media_id):
     """The stored descriptors of one medium, [N, D] of a video, [Gy, Gx, D] of an image; UserError if there are none."""
-    path = descriptor_path(config, media_id)
+    return _load_array(config, descriptor_path(config, media_id))
+
+
+def load_regions(config, media_id):
+    """Descriptors of single regions [R, D]: an image's grid, of a video the regions that stage 1 sampled."""
+    if config.media == "image":
+        return as_sequence(load_descriptors(config, media_id))
+    return _load_array(config, regions_path(config, media_id))
+
+
+def _load_array(config, path):
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -334,11 +357,23 @@ class Samples:
         """The order of the samples in an epoch: a permutation that depends on the seed and the epoch alone."""
         return np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
 
-    def batches(self, order=None, first=0):
+    def _descriptors(self, k, region_rng):
+        """The descriptors of sample k [N, D]; with `region_rng` those of one region, drawn by it [1, D]."""
+        if region_rng is None:
+            return as_sequence(load_descriptors(self.config, self.media_ids[k]))
+        regions = load_regions(self.config, self.media_ids[k])  # [R, D]
+        return regions[region_rng.integers(len(regions))][None]
+
+    def training_batches(self, epoch, first=0):
+        """The shuffled batches of an epoch; single_region_share of them show one region of each medium (N = 1)."""
+        return self.batches(self.order(epoch), first, region_seed=[self.config.seed, epoch])
+
+    def batches(self, order=None, first=0, region_seed=None):
         """Yield batches: descriptors [B, N, D], captions int32 [B, L], masks float32 [B, L], as tensors.
 
         The samples come in the given order, else as they are, from batch number `first` on; the last batch may be a
-        part. L is the longest caption of the batch. tf.data reads the files ahead of the step.
+        part. L is the longest caption of the batch. tf.data reads the files ahead of the step. With `region_seed`, a
+        list of integers, some batches show single regions, a draw for each batch number.
         UserError where the descriptors of a sample cannot be read.
         """
         import tensorflow as tf
@@ -351,12 +386,13 @@ class Samples:
         def load(number):
             chosen = order[number * size : (number + 1) * size]
             length = int(self.masks[chosen].sum(axis=1).max())
+            rng = None if region_seed is None else np.random.default_rng([*region_seed, number])
+            single = rng is not None and rng.random() < self.config.single_region_share
             try:
-                stored = [load_descriptors(self.config, self.media_ids[k]) for k in chosen]
+                descriptors = np.stack([self._descriptors(k, rng if single else None) for k in chosen])  # [B, N, D]
             except UserError as error:
                 reasons.append(error)
                 raise
-            descriptors = np.stack([as_sequence(one) for one in stored])  # [B, N, D]
             return descriptors, self.captions[chosen, :length], self.masks[chosen, :length]
 
         numbers = tf.data.Dataset.range(first, self.n_batches())

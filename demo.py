@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import cfg
+import errors
 
 N_VIDEOS = 6
 SCRIPTS = Path(__file__).resolve().parent
@@ -60,4 +61,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

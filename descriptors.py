@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import itertools
+import zlib
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from errors import UserError
 
 FRAMES_AT_ONCE = 32  # through the CNN
 DECODERS = 2  # threads that decode ahead of the CNN
+N_REGIONS = 128  # of a video, stored for training on single regions
 
 
 def load_cnn(config):
@@ -37,13 +39,24 @@ def cnn_inputs(config, path, size):
 def captioning_descriptors(config, grids):
     """Grids [n, Gy, Gx, D] of `cnn_inputs` -> descriptors for a captioner of videos [N, D] or of images [Gy, Gx, D].
 
-    An image, for a captioner of videos, is a clip of one frame. UserError where configured dtype cannot hold them.
+    An image, for a captioner of videos, is a clip of one frame. UserError where the configured dtype cannot hold them.
     """
     if config.media == "image":
         values = grids[0]
     else:
         values = grids.mean(axis=(1, 2))  # [n, D]
         values = values if len(values) > 1 else values.repeat(config.n_sampled_frames, axis=0)
+    return _as_stored(config, values)
+
+
+def sampled_regions(config, grids, seed):
+    """N_REGIONS cells, drawn from the grids [n, Gy, Gx, D] of a clip's sampled frames -> [R, D]."""
+    cells = grids.reshape(-1, grids.shape[-1])  # [n * Gy * Gx, D]
+    return _as_stored(config, cells[np.random.default_rng(seed).integers(len(cells), size=N_REGIONS)])
+
+
+def _as_stored(config, values):
+    """`values` in the configured dtype; UserError where it cannot hold them."""
     with np.errstate(over="ignore"):
         values = values.astype(config.descriptor_dtype)
     if not np.isfinite(values).all():
@@ -101,13 +114,24 @@ def _batched(decoded):
         yield batch
 
 
+def _store(config, medium, grids):
+    """Write every file of a medium."""
+    arrays = [captioning_descriptors(config, grids)]
+    paths = data_loader.stored_paths(config, medium.id)
+    if len(paths) > 1:
+        arrays.append(sampled_regions(config, grids, zlib.crc32(medium.id.encode())))
+    for path, array in zip(paths, arrays, strict=True):
+        with files.whole(path) as partial:
+            np.save(partial, array)
+
+
 def preprocess(config):
     """Store the descriptors of all media of the data set that lack them -> (number stored, dict of id -> reason).
 
     The media that could not be read are also written to `failures.json` beside the descriptors.
     """
     chosen = list(data_loader.read_media(config).values())
-    missing = [medium for medium in chosen if not data_loader.descriptor_path(config, medium.id).exists()]
+    missing = [m for m in chosen if not all(path.exists() for path in data_loader.stored_paths(config, m.id))]
     failures = {}
     if not missing:
         return 0, failures
@@ -130,8 +154,7 @@ def preprocess(config):
             grids = extractor(np.concatenate([inputs for _, inputs in batch]))  # [frames, Gy, Gx, D]
             ends = np.cumsum([len(inputs) for _, inputs in batch])[:-1]
             for (medium, _), own_grids in zip(batch, np.split(grids, ends), strict=True):
-                with files.whole(data_loader.descriptor_path(config, medium.id)) as partial:
-                    np.save(partial, captioning_descriptors(config, own_grids))
+                _store(config, medium, own_grids)
                 progress.update()
     files.write_json(config.descriptors_dir / data_loader.FAILURES, failures)
     return len(missing) - len(failures), failures

@@ -38,10 +38,10 @@ def evaluate(saved, split, limit=None):
 
     -> dict of word -> list of pointing.score_word's results. UserError where data or media are missing.
     """
-    import demo_data
     from tqdm import tqdm
 
     import data_loader
+    import demo_data
     import explanation
     import pointing
 
@@ -64,7 +64,6 @@ def evaluate(saved, split, limit=None):
 def tabulate(scores):
     """Rows (name, averages): each class of words, then each word."""
     import demo_data
-
     import pointing
 
     classes = collections.defaultdict(list)

@@ -68,7 +68,7 @@ class Trainer:
         """Train from where the run stands to its end; yields after every step."""
         while self.step < self.last_step:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for batch in self.samples.batches(self.samples.order(epoch), first):
+            for batch in self.samples.training_batches(epoch, first):
                 loss = self._train_step(*batch, (self.config.seed, self.step))
                 self.step += 1
                 self.losses_since_save.append(float(loss))
