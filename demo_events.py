@@ -99,15 +99,15 @@ def draw_ice(rng, fill):
     angles = np.arange(8) * np.pi / 4 + rng.uniform(-0.2, 0.2, 8)
     outer = _around(angles, rng.uniform(1.1, 1.32, 8)).T
     inner = 0.62 * outer
-    fill(inner, (160, 224, 250, 105))
+    fill(inner, (130, 210, 250, 110))
     for k in range(8):
         facet = [outer[k - 1], outer[k], inner[k], inner[k - 1]]
-        shade = int(200 - 50 * np.sin(angles[k]))
-        fill(facet, (shade, min(shade + 40, 255), 255, int(rng.uniform(70, 125))))
+        shade = int(165 - 60 * np.sin(angles[k]))
+        fill(facet, (shade, shade + 30, 255, int(rng.uniform(80, 125))))
     for k in range(8):
         for start, end in ((outer[k - 1], outer[k]), (inner[k - 1], inner[k]), (inner[k], outer[k])):
             across = 0.022 * (end - start)[::-1] * [1, -1] / np.hypot(*(end - start))
-            fill([start - across, start + across, end + across, end - across], (244, 252, 255, 235))
+            fill([start - across, start + across, end + across, end - across], (244, 252, 255, 125))
 
 
 # ---------------------------------------------------------------------------------------------- events

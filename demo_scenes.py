@@ -206,7 +206,8 @@ def _paint_thing(frame, masks, number, picture, centre, thing, pose):
     highlight = (np.clip(facing, 0, 1) ** 4) ** 4
     lit = colour * (0.62 + 0.62 * np.clip(facing, -0.2, 1))[..., None] + 90 * highlight[..., None]
     lit = np.minimum(lit, 255)
-    lit += (255 - lit) * pose.whiteness
+    if pose.whiteness > 0:
+        lit += (255 - lit) * pose.whiteness
 
     blurred = Image.fromarray((coverage * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.1 * radius))
     offset = max(1, int(0.12 * radius))

@@ -16,6 +16,7 @@ import data_loader
 import demo_data
 import demo_events
 import demo_scenes
+import demo_things
 import media
 from demo_scenes import SIZE, Scene, Thing
 from errors import UserError
@@ -25,7 +26,7 @@ COUNTS = {"n_train": 2, "n_validate": 1, "n_test": 1}
 CENTRE = ((128.0, 128.0), (128.0, 128.0))
 
 
-def thing(kind="star", look="red", event="burns", start=10, stop=26, path=CENTRE, radius=40.0):
+def thing(kind="house", look="red", event="burns", start=10, stop=26, path=CENTRE, radius=40.0):
     return Thing(kind, look, event, start, stop, radius, path, tilt=0.0, turn=1)
 
 
@@ -53,7 +54,14 @@ def folder(tmp_path_factory):
 def test_two_kinds_share_at_most_one_look():
     looks = {kind: set(looks) for kind, looks in demo_data.LOOKS_OF.items()}
     assert all(len(looks[a] & looks[b]) <= 1 for a, b in itertools.combinations(looks, 2))
-    assert set.union(*looks.values()) == set(demo_scenes.demo_things.LOOKS)
+    assert set.union(*looks.values()) == set(demo_things.LOOKS)
+
+
+def test_every_event_happens_to_four_kinds_no_two_of_which_have_the_same():
+    assert set(demo_data.EVENTS_OF) == set(demo_things.KINDS)
+    assert len({frozenset(events) for events in demo_data.EVENTS_OF.values()}) == len(demo_things.KINDS)
+    for event in demo_events.EVENTS:
+        assert sum(event in events for events in demo_data.EVENTS_OF.values()) == 4
 
 
 def test_things_of_a_scene_differ_and_stay_in_the_frame_apart(plans):
@@ -63,7 +71,7 @@ def test_things_of_a_scene_differ_and_stay_in_the_frame_apart(plans):
         for field in ("kind", "look", "event"):
             assert len({getattr(t, field) for t in scene.things}) == len(scene.things)
         for t in scene.things:
-            assert t.look in demo_data.LOOKS_OF[t.kind]
+            assert t.look in demo_data.LOOKS_OF[t.kind] and t.event in demo_data.EVENTS_OF[t.kind]
             assert 0 < t.start < t.stop < scene.n_frames
             assert all(t.radius <= value <= SIZE - t.radius for point in t.path for value in point)
         for a, b in itertools.combinations(scene.things, 2):
@@ -99,15 +107,15 @@ def test_a_clip_depends_on_seed_and_number_alone():
 def test_captions_of_two_things_at_the_same_time():
     scene = Scene(36, (thing(start=10, stop=26), thing("car", "blue", "spins", start=25, stop=34)))
     captions = demo_data.write_captions(scene, np.random.default_rng(0))
-    both_and = {"a red star burns and a blue car spins", "a blue car spins and a red star burns"}
+    both_and = {"a red house burns and a blue car spins", "a blue car spins and a red house burns"}
     assert len(captions) == len(set(captions)) == 7
     assert set(captions) - both_and == {
-        "a red star burns while a blue car spins",
-        "a blue car spins while a red star burns",
-        "a star burns while a car spins",
-        "a car spins while a star burns",
-        "there is a red star and a blue car",
-        "there is a blue car and a red star",
+        "a red house burns while a blue car spins",
+        "a blue car spins while a red house burns",
+        "a house burns while a car spins",
+        "a car spins while a house burns",
+        "there is a red house and a blue car",
+        "there is a blue car and a red house",
     }
     assert " while " in captions[0] and "red" in captions[0]
 
@@ -120,14 +128,14 @@ def test_captions_of_two_things_one_after_the_other_have_no_while():
 
 
 def test_while_needs_an_overlap_of_the_first_thing_with_all_others():
-    things = (thing(start=2, stop=18), thing("car", "blue", "spins", 16, 32), thing("cup", "green", "freezes", 18, 34))
+    things = (thing(start=2, stop=18), thing("car", "blue", "spins", 16, 32), thing("drum", "green", "freezes", 18, 34))
     captions = [
         caption
         for seed in range(20)
         for caption in demo_data.write_captions(Scene(36, things), np.random.default_rng(seed))
     ]
     with_while = {caption.split()[2] for caption in captions if "while" in caption.split() and "red" in caption}
-    assert with_while == {"car"}  # the star burns and is over before the cup freezes
+    assert with_while == {"car"}  # the house burns and is over before the drum freezes
 
 
 def test_captions_are_short_known_and_lower_case(plans):
@@ -140,25 +148,29 @@ def test_captions_are_short_known_and_lower_case(plans):
 # Drawing
 
 
-def test_mask_is_where_the_thing_is():
-    frames, masks = draw(thing(event="freezes", start=20, stop=36))
-    mask, pixels = masks[0, 0], frames[0].astype(int)
-    # The area of a star with points at 1 and 0.47: ten triangles of 1/2 * 1 * 0.47 * sin(36 degrees).
-    assert mask.sum() == pytest.approx(10 / 2 * 0.47 * np.sin(np.pi / 5) * 40**2, rel=0.03)
-    assert np.argwhere(mask).mean(axis=0) == pytest.approx([128, 128], abs=1)
+def test_mask_has_the_size_and_place_of_the_thing():
+    _, masks = draw(thing("clock", event="freezes", start=30, stop=36))
+    assert masks[0, 0].sum() == pytest.approx(np.pi * 40**2, rel=0.01)  # a clock is round
+    assert np.argwhere(masks[0, 0]).mean(axis=0) == pytest.approx([127.5, 127.5], abs=0.2)  # between pixels 127 and 128
+
+
+def test_mask_is_where_the_frame_shows_the_thing():
+    frames, masks = draw(thing("butterfly", event="freezes", start=30, stop=36))
+    pixels = frames[0].astype(int)
     red = pixels[..., 0] - pixels[..., 1:].max(axis=-1) > 60
-    assert (red & mask).sum() > 0.95 * (red | mask).sum()
+    assert (red & masks[0, 0]).sum() > 0.8 * masks[0, 0].sum()  # all but its body
+    assert (red & masks[0, 0]).sum() > 0.98 * red.sum()
 
 
 def test_mask_follows_the_path():
-    _, masks = draw(thing(event="freezes", start=30, stop=36, path=((60.0, 80.0), (200.0, 150.0))))
-    for t, expected in ((0, (60, 80)), (18, (132, 116))):
-        y, x = np.argwhere(masks[t, 0]).mean(axis=0)
-        assert (x, y) == pytest.approx(expected, abs=1.5)
+    _, masks = draw(thing("clock", event="freezes", start=30, stop=36, path=((60.0, 80.0), (200.0, 150.0))))
+    for t, expected in ((0, (60, 80)), (18, (132, 116))):  # 18 of 35 steps
+        y, x = np.argwhere(masks[t, 0]).mean(axis=0) + 0.5
+        assert (x, y) == pytest.approx(expected, abs=0.5)
 
 
 def test_a_thing_in_front_hides_the_one_behind():
-    behind, before = thing("house", "red", "burns", 20, 34), thing("cup", "blue", "spins", 20, 34)
+    behind, before = thing("house", "red", "burns", 20, 34), thing("drum", "blue", "spins", 20, 34)
     before = dataclasses.replace(before, path=((150.0, 128.0), (150.0, 128.0)))
     _, masks = draw(behind, before)
     _, alone = draw(behind)
@@ -222,10 +234,10 @@ def test_truth_fits_the_video_and_the_captions(folder):
 
 
 def test_a_word_names_its_things():
-    things = [demo_data.NamedThing("star", "red", "burns", 2, 9), demo_data.NamedThing("cup", "green", "spins", 3, 8)]
+    things = [demo_data.NamedThing("owl", "red", "burns", 2, 9), demo_data.NamedThing("drum", "green", "spins", 3, 8)]
     truth = demo_data.SceneTruth(np.zeros((2, 12, 8, 8), bool), things)
-    assert [demo_data.word_things(truth, word) for word in ("star", "green", "spins", "while")] == [[0], [1], [1], []]
-    assert [demo_data.WORD_CLASSES[word] for word in ("star", "green", "spins")] == ["noun", "look", "verb"]
+    assert [demo_data.word_things(truth, word) for word in ("owl", "green", "spins", "while")] == [[0], [1], [1], []]
+    assert [demo_data.WORD_CLASSES[word] for word in ("owl", "green", "spins")] == ["noun", "look", "verb"]
 
 
 def test_only_what_is_missing_is_drawn_again(folder, tmp_path):
