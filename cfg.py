@@ -44,9 +44,7 @@ class Config:
     batch_size: int = 100
     n_epochs: int = 10
     learning_rate: float = 5e-4
-    single_region_share: float = (
-        0.0  # of the batches: one region of each medium, as for saliency
-    )
+    single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
     save_every_n_epoch: float = 0.1
     max_to_keep: int = 10
     seed: int = 0
