@@ -1,6 +1,6 @@
 """Generate the Demo data set: short clips of named things, their captions, and where and when everything happens.
 
-    python demo_data.py                  # DATA/Demo: 600 clips, about 90 s on two cores, 60 MB
+    python demo_data.py                  # DATA/Demo: 640 clips, about 90 s on two cores, 80 MB
     python demo_data.py --folder DATA/Demo --seed 1 --n_train 100 --n_validate 20 --n_test 20
 
 In every clip two or three things that differ in kind, look and event move over a textured ground. The layout is that of

@@ -137,7 +137,7 @@ def render(scene, rng):
     for _ in range(rng.integers(3, 8)):
         Clutter(rng).paint(ground, 0)
     wanderers = [Clutter(rng) for _ in range(rng.integers(0, 3))]
-    pictures = [demo_things.draw_thing(rng, thing.kind, thing.look) for thing in scene.things]
+    sprites = [Sprite(demo_things.draw_thing(rng, thing.kind, thing.look)) for thing in scene.things]
     effects = [demo_events.EVENTS[thing.event].draw(rng) for thing in scene.things]
     for t in range(scene.n_frames):
         frame = ground.copy()
@@ -151,75 +151,54 @@ def render(scene, rng):
             (x0, y0), (x1, y1) = thing.path
             centre = x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
             _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.behind)
-            _paint_thing(frame, masks, number, pictures[number], centre, thing, pose)
+            _paint_thing(frame, masks, number, sprites[number], centre, thing, pose)
             _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.before)
         yield np.clip(frame, 0, 255).astype(np.uint8), masks
 
 
-def _window(centre, reach):
-    """The square of pixels within `reach` of a point: its corner (left, top) and side."""
-    half = int(reach) + 2
-    return int(centre[0]) - half, int(centre[1]) - half, 2 * half + 1
+class Sprite:
+    """A thing's picture under the light; lit anew only when it turns."""
+
+    def __init__(self, picture):
+        self.colour = np.asarray(picture.colour, np.float32)  # [side, side, 3]
+        surface = np.asarray(picture.surface, np.float32)
+        self.normal_x, self.normal_y = (surface[..., 0] - 128) / 127, (surface[..., 1] - 128) / 127  # [side, side]
+        self.normal_z = np.sqrt(np.clip(1 - self.normal_x**2 - self.normal_y**2, 0, 1))
+        self.coverage = surface[..., 2]
+        self.angle = None
+
+    def lit(self, angle):
+        """The picture as it looks when turned by `angle`, but upright still: premultiplied RGBA."""
+        if angle != self.angle:
+            cosine, sine = math.cos(angle), math.sin(angle)
+            light_x, light_y = cosine * LIGHT[0] + sine * LIGHT[1], cosine * LIGHT[1] - sine * LIGHT[0]
+            facing = self.normal_x * light_x + self.normal_y * light_y + self.normal_z * LIGHT[2]
+            highlight = 90 * (np.clip(facing, 0, 1) ** 4) ** 4
+            colour = self.colour * (0.62 + 0.62 * np.clip(facing, -0.2, 1))[..., None] + highlight[..., None]
+            pixels = np.dstack([np.minimum(colour, 255), self.coverage]).astype(np.uint8)
+            self.angle, self.image = angle, Image.fromarray(pixels).convert("RGBa")
+        return self.image
 
 
-def _placed(images, centre, window, scale_x, scale_y, angle):
-    """Images with their centre at `centre` of the frame, turned, magnified: arrays float32 of the window's size."""
-    left, top, side = window
-    cosine, sine = math.cos(angle), math.sin(angle)
-    # Pillow wants the way back: from a pixel of the window to one of the image.
-    row_x, row_y = (cosine / scale_x, sine / scale_x), (-sine / scale_y, cosine / scale_y)
-    dx, dy = left - centre[0], top - centre[1]
-    middle = images[0].width / 2
-    matrix = [a * dx + b * dy + middle for a, b in (row_x, row_y)]
-    matrix = (*row_x, matrix[0], *row_y, matrix[1])
-    return [
-        np.asarray(image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR), np.float32)
-        for image in images
-    ]
-
-
-def _inside(window):
-    """Slices (rows, columns) of the frame, and of the window, for the part of the window that is in the frame."""
-    left, top, side = window
-    frame = [slice(max(low, 0), min(low + side, SIZE)) for low in (top, left)]
-    return tuple(frame), tuple(
-        slice(part.start - low, part.stop - low) for part, low in zip(frame, (top, left), strict=True)
-    )
-
-
-def _paint_thing(frame, masks, number, picture, centre, thing, pose):
+def _paint_thing(frame, masks, number, sprite, centre, thing, pose):
     """Paint a thing and its shadow, in place."""
     if pose.opacity == 0:
         return
     radius, angle = thing.radius * pose.scale, thing.tilt + pose.angle
-    window = _window(centre, 1.3 * radius)  # with the shadow
-    scale = radius * demo_things.MARGIN / (demo_things.SIDE / 2)
-    colour, surface = _placed(picture, centre, window, scale, scale, angle)
-    coverage = surface[..., 2] / 255  # [side, side]
-
-    # The light in the picture's own frame, which may be turned.
-    cosine, sine = math.cos(angle), math.sin(angle)
-    light_x, light_y = cosine * LIGHT[0] + sine * LIGHT[1], cosine * LIGHT[1] - sine * LIGHT[0]
-    normal_x, normal_y = (surface[..., 0] - 128) / 127, (surface[..., 1] - 128) / 127
-    normal_z = np.sqrt(np.clip(1 - normal_x**2 - normal_y**2, 0, 1))
-    facing = normal_x * light_x + normal_y * light_y + normal_z * LIGHT[2]
-    highlight = (np.clip(facing, 0, 1) ** 4) ** 4
-    lit = colour * (0.62 + 0.62 * np.clip(facing, -0.2, 1))[..., None] + 90 * highlight[..., None]
-    lit = np.minimum(lit, 255)
+    pixels, in_frame, in_window = _place(
+        sprite.lit(angle), centre, demo_things.MARGIN * radius, angle, window=1.42 * radius
+    )
     if pose.whiteness > 0:
-        lit += (255 - lit) * pose.whiteness
-
-    blurred = Image.fromarray((coverage * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.1 * radius))
+        pixels[..., :3] += (pixels[..., 3:] - pixels[..., :3]) * pose.whiteness
+    coverage = Image.fromarray(pixels[..., 3].astype(np.uint8))
     offset = max(1, int(0.12 * radius))
-    shadow = np.zeros_like(coverage)
-    shadow[offset:, offset:] = np.asarray(blurred, np.float32)[:-offset, :-offset] / 255
+    shadow = np.asarray(coverage.filter(ImageFilter.BoxBlur(0.13 * radius)), np.float32)
+    shadow = np.pad(shadow[:-offset, :-offset], (offset, 0)) * (0.5 * pose.opacity / 255)
 
-    in_frame, in_window = _inside(window)
-    area, opacity = frame[in_frame], pose.opacity * coverage[in_window]
-    area *= 1 - 0.5 * pose.opacity * shadow[in_window][..., None]
-    area += (lit[in_window] - area) * opacity[..., None]
-    masks[(slice(None), *in_frame)] &= opacity < 0.5
-    masks[(number, *in_frame)] = opacity >= 0.5
+    frame[in_frame] *= 1 - shadow[in_window][..., None]
+    hidden = _blend(frame, pixels[in_window] * pose.opacity, in_frame)
+    masks[(slice(None), *in_frame)] &= ~hidden
+    masks[(number, *in_frame)] = hidden
 
 
 def _paint_effect(frame, masks, picture, centre, radius, layer):
@@ -228,11 +207,35 @@ def _paint_effect(frame, masks, picture, centre, radius, layer):
         return
     centre = centre[0], centre[1] + layer.down * radius
     reach = demo_events.REACH * layer.scale * radius
-    window = _window(centre, reach)
-    scale = reach / (demo_events.SIDE / 2)
-    (pixels,) = _placed([picture], centre, window, layer.mirror * scale, scale, layer.angle)
-    in_frame, in_window = _inside(window)
-    pixels = pixels[in_window] * layer.opacity
+    pixels, in_frame, in_window = _place(picture, centre, reach, layer.angle, reach, layer.mirror)
+    masks[(slice(None), *in_frame)] &= ~_blend(frame, pixels[in_window] * layer.opacity, in_frame)
+
+
+def _place(image, centre, reach, angle, window, mirror=1):
+    """Put an image on the frame: turned, its middle at `centre`, its edges `reach` pixels from there.
+
+    -> its pixels float32 [side, side, channels] on the square of the frame that goes `window` pixels to all sides; the
+    slices (rows, columns) of the frame that this square covers, and the slices of the square that lie in the frame.
+    """
+    half = int(window) + 2
+    left, top, side = int(centre[0]) - half, int(centre[1]) - half, 2 * half + 1
+    # Pillow wants the way back: from a pixel of the window to one of the image.
+    scale = image.width / 2 / reach
+    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
+    across, down = (mirror * cosine, mirror * sine), (-sine, cosine)
+    dx, dy = left - centre[0], top - centre[1]
+    shifts = [a * dx + b * dy + image.width / 2 for a, b in (across, down)]
+    matrix = (*across, shifts[0], *down, shifts[1])
+    placed = image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    in_frame = tuple(slice(max(low, 0), min(low + side, SIZE)) for low in (top, left))
+    in_window = tuple(slice(part.start - low, part.stop - low) for part, low in zip(in_frame, (top, left), strict=True))
+    return np.asarray(placed).astype(np.float32), in_frame, in_window
+
+
+def _blend(frame, pixels, in_frame):
+    """Lay premultiplied RGBA on a part of the frame, in place -> where it covers that by half or more, bool."""
     coverage = pixels[..., 3] / 255
-    frame[in_frame] += pixels[..., :3] - frame[in_frame] * coverage[..., None]
-    masks[(slice(None), *in_frame)] &= coverage < 0.5
+    area = frame[in_frame]
+    area *= 1 - coverage[..., None]
+    area += pixels[..., :3]
+    return coverage >= 0.5
