@@ -350,3 +350,30 @@ def test_batches_tell_which_file_is_damaged(how, tensorflow):
         for _ in samples.batches():
             came += 1
     assert came == 1  # v0, v0; then v1, v2
+
+
+@pytest.mark.parametrize("config", [VIDEOS, IMAGES], ids=["video", "image"])
+def test_some_training_batches_show_one_region_of_each_medium(config, tensorflow):
+    config = dataclasses.replace(config, single_region_share=0.5, batch_size=1)
+    stored = store(config)
+    regions = {media_id: np.arange(4 * 5).reshape(4, 5).astype(config.descriptor_dtype) for media_id in stored}
+    if config.media == "video":
+        for media_id, array in regions.items():
+            np.save(data_loader.regions_path(config, media_id), array)
+    else:
+        regions = {media_id: data_loader.as_sequence(grid) for media_id, grid in stored.items()}
+    samples = data_loader.training_samples(config, VOCABULARY, MEDIA)
+    kinds = set()
+    for epoch in range(4):
+        made = [tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch)]
+        for k, (descriptors, _, _) in zip(samples.order(epoch), made, strict=True):
+            media_id = samples.media_ids[k]
+            single = descriptors.shape[1] == 1
+            kinds.add(single)
+            if single:
+                assert (regions[media_id] == descriptors[0, 0]).all(axis=1).any()
+            else:
+                np.testing.assert_array_equal(descriptors[0], data_loader.as_sequence(stored[media_id]))
+        rest = [tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch, 2)]
+        assert_same(rest, made[2:])  # a resumed epoch draws the same regions
+    assert kinds == {True, False}
