@@ -26,6 +26,7 @@ class Config:
     cnn: str = "inception_v3"
     cnn_weights: str | None = None  # a weights file; None: the CNN's own source
     cnn_input_size: int | None = None  # None: the CNN's own size
+    saliency_input_size: int | None = None  # the CNN's input for saliency; larger: finer maps; None: as for captioning
     image_geometry: str = "whole"  # "crop": the reference's central square; "whole": squash the picture
     n_sampled_frames: int = 26
     descriptor_dtype: str = "float16"
@@ -55,8 +56,9 @@ class Config:
         _require(self.n_lstm_step >= 2, "n_lstm_step", self.n_lstm_step, "at least 2 (a word and the end token)")
         _require(self.word_count_threshold >= 1, "word_count_threshold", self.word_count_threshold, "at least 1")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2147483647 (TensorFlow takes 32 bits)")
-        size = self.cnn_input_size
-        _require(size is None or size >= 1, "cnn_input_size", size, "None or at least 1")
+        for name in ("cnn_input_size", "saliency_input_size"):
+            size = getattr(self, name)
+            _require(size is None or size >= 1, name, size, "None or at least 1")
         for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
         share = self.single_region_share
@@ -120,6 +122,7 @@ DATASETS = {
             n_epochs=20,
             learning_rate=2e-3,
             single_region_share=0.5,
+            saliency_input_size=512,
             save_every_n_epoch=1.0,
         ),
     )

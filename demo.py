@@ -19,6 +19,7 @@ import cfg
 import errors
 
 N_VIDEOS = 6
+N_SCORED = 40  # clips whose maps are scored
 SCRIPTS = Path(__file__).resolve().parent
 
 
@@ -53,7 +54,7 @@ def main():
     resume = ["--resume"] if list(Path(config.experiment).glob("model-*/weights.npz")) else []
     run("run_s2vt.py", *demo, "--train", *resume)
     run("run_s2vt.py", *demo, "--test")
-    run("evaluate_saliency.py", *demo)
+    run("evaluate_saliency.py", *demo, "--limit", str(N_SCORED))
     for video_id, caption in test_clips(config):
         run("visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
     print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")

@@ -20,8 +20,9 @@ DECODERS = 2  # threads that decode ahead of the CNN
 N_REGIONS = 128  # of a video, stored for training on single regions
 
 
-def load_cnn(config):
-    return cnn.load(config.cnn, config.cnn_weights, config.cnn_input_size)
+def load_cnn(config, input_size=None):
+    """The configured CNN, for another input size than the configured one if `input_size` is given."""
+    return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size)
 
 
 def cnn_inputs(config, path, size):

@@ -48,8 +48,9 @@ def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
     return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped)
 
 
-def own_caption(saved, extractor, path):
+def own_caption(saved, path):
     """The captioner's own caption of the medium -> Query, with the distributions from which it was chosen."""
+    extractor = descriptors.load_cnn(saved.config)  # of the size that the captioner was trained on
     grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
     sequence = data_loader.as_sequence(descriptors.captioning_descriptors(saved.config, grids))  # [N, D]
     ids = saved.model.generate(sequence[None])[0]
@@ -126,8 +127,11 @@ def explain_video(saved, extractor, path, query, normalization="released"):
 
 
 def load_cnn(saved):
-    """The CNN of a checkpoint; UserError if its weights are not those that the captioner was trained on."""
-    extractor = descriptors.load_cnn(saved.config)
+    """The CNN of a checkpoint, of the size that saliency asks for.
+
+    UserError if its weights are not those that the captioner was trained on.
+    """
+    extractor = descriptors.load_cnn(saved.config, saved.config.saliency_input_size)
     trained_on = saved.state.get("cnn_weights_id")
     if trained_on not in (None, extractor.weights_id):
         raise UserError(
@@ -140,7 +144,7 @@ def load_cnn(saved):
 def explain(saved, extractor, path, sentence=None, unknown="error", normalization=None):
     """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation."""
     if sentence is None:
-        query = own_caption(saved, extractor, path)
+        query = own_caption(saved, path)
     else:
         query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
     of_kind = explain_image if media.kind(path) == "image" else explain_video
