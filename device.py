@@ -5,6 +5,8 @@ import os
 import sys
 import tempfile
 
+from errors import UserError
+
 
 def add_arguments(parser):
     """The flag that every script has which runs a network."""
@@ -35,14 +37,22 @@ def _quiet_stderr():
 
 
 def start_tensorflow(gpu=None):
-    """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow."""
+    """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
+
+    UserError where a GPU is named and TensorFlow finds none.
+    """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with _quiet_stderr():  # TensorFlow logs a dozen lines before it reads its own log level
         import tensorflow as tf
 
-        for gpu_device in tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu_device in gpus:
             tf.config.experimental.set_memory_growth(gpu_device, True)
         tf.zeros(1)  # the devices are set up, and reported, here
+    if gpu not in (None, "-1") and not gpus:
+        raise UserError(f"--gpu {gpu}: TensorFlow finds no such GPU; leave the flag out to run on the CPU")
