@@ -138,9 +138,9 @@ class S2VT(keras.layers.Layer):
     def _encode(self, descriptors, keep_prob=1.0, seed=None):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         descriptors = tf.cast(descriptors, tf.float32)
-        x = descriptors @ self.embed_features_W + self.embed_features_b  # [B, N, H]
+        x = _product(descriptors, self.embed_features_W) + self.embed_features_b  # [B, N, H]
         x = _dropout(x, keep_prob, seed)
-        products = tf.transpose(x @ self._input_rows + self.lstm_bias, [1, 0, 2])  # [N, B, 4H]
+        products = tf.transpose(_product(x, self._input_rows) + self.lstm_bias, [1, 0, 2])  # [N, B, 4H]
         c, h = self._cell(products[0], tf.zeros_like(x[:, 0]))  # h = 0: nothing to multiply in the first step
         _, c, h = self._recur(products[1:], c, h)
         return c, h
@@ -152,13 +152,13 @@ class S2VT(keras.layers.Layer):
         """
         words = tf.gather(self.Wemb, caption[:, :-1])  # [B, L - 1, E]
         words = _dropout(tf.pad(words, [[0, 0], [1, 0], [0, 0]]), keep_prob, seed)  # [B, L, E]
-        products = tf.transpose(words @ self._word_rows + self.lstm_bias, [1, 0, 2])  # [L, B, 4H]
+        products = tf.transpose(_product(words, self._word_rows) + self.lstm_bias, [1, 0, 2])  # [L, B, 4H]
         outputs, _, _ = self._recur(products, *state)  # [L, B, H]
         return tf.transpose(outputs, [1, 0, 2])
 
     def _logits(self, h):
         """h' [..., H] -> logits [..., V]."""
-        return h @ self.predict_word_W + self.predict_word_b
+        return _product(h, self.predict_word_W) + self.predict_word_b
 
     # What others call
 
@@ -275,6 +275,11 @@ class S2VT(keras.layers.Layer):
             ),
         )
         return words[:, 0]  # top_k sorts: the first beam is the best
+
+
+def _product(x, weights):
+    """x [..., m] times weights [m, n] as one matrix product: `@` makes one for each index of the first axis."""
+    return tf.tensordot(x, weights, 1)
 
 
 def _dropout(x, keep_prob, seed):
