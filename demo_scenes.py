@@ -16,6 +16,7 @@ import demo_things
 from demo_things import blend, ellipse, fill, smooth_noise
 
 SIZE = 256  # pixels of a frame, both ways
+BLACK = (0, 0, 0)
 LIGHT = (-0.5, -0.62, 0.604)  # of length 1, towards the light: x to the right, y down, z to the viewer
 
 
@@ -67,11 +68,11 @@ GROUNDS = (linen, plaster, sand, grass, clouds, tiles)
 
 
 def draw_ground(rng):
-    """A ground without things -> float32 [SIZE, SIZE, 3]."""
+    """A ground without things, SIZE x SIZE."""
     ground = GROUNDS[rng.integers(len(GROUNDS))](rng, (SIZE, SIZE))
     y, x = np.indices((SIZE, SIZE)) / SIZE
     vignette = 1.05 - 0.35 * ((x - 0.35) ** 2 + (y - 0.35) ** 2)
-    return (np.clip(ground, 0, 255) * vignette[..., None]).astype(np.float32)
+    return _picture(np.clip(ground, 0, 255) * vignette[..., None])
 
 
 class Clutter:
@@ -89,19 +90,17 @@ class Clutter:
             x = 0.5 + 0.3 * np.sin(y * rng.uniform(3, 9) + rng.uniform(0, 6))
             points = [tuple(point) for point in np.stack([x, y], axis=1) * image.width]
             ImageDraw.Draw(image).line(points, fill=255, width=6, joint="curve")
-        image = image.reduce(oversampling)
-        self.coverage = np.asarray(image, np.float32)[..., None] / 255
-        self.shadow = 0.4 * np.asarray(image.filter(ImageFilter.GaussianBlur(1.5)), np.float32)[..., None] / 255
-        shade = 1.25 - 0.6 * np.indices((side, side), np.float32).sum(axis=0)[..., None] / (2 * side)
-        self.colour = shade * (rng.uniform(70, 150) + rng.uniform(-10, 10, 3)).astype(np.float32)
-        self.path = rng.uniform(0, SIZE - side - 2, (2, 2))  # [first and last frame, (y, x)]
+        self.coverage = image.reduce(oversampling)
+        self.shadow = _times(self.coverage.filter(ImageFilter.GaussianBlur(1.5)), 0.4)
+        shade = 1.25 - 0.6 * np.indices((side, side)).sum(axis=0)[..., None] / (2 * side)
+        self.colour = _picture(shade * (rng.uniform(70, 150) + rng.uniform(-10, 10, 3)))
+        self.path = rng.uniform(0, SIZE - side - 2, (2, 2))  # [first and last frame, (x, y)]
 
     def paint(self, frame, progress):
         """Paint it where it is at `progress` (0..1) of the clip, in place."""
-        top, left = np.rint(self.path[0] * (1 - progress) + self.path[1] * progress).astype(int)
-        frame[top + 2 : top + 2 + self.SIDE, left + 2 : left + 2 + self.SIDE] *= 1 - self.shadow
-        area = frame[top : top + self.SIDE, left : left + self.SIDE]
-        area += (self.colour - area) * self.coverage
+        left, top = np.rint(self.path[0] * (1 - progress) + self.path[1] * progress).astype(int).tolist()
+        frame.paste(BLACK, (left + 2, top + 2), self.shadow)
+        frame.paste(self.colour, (left, top), self.coverage)
 
 
 # ---------------------------------------------------------------------------------------------- frames
@@ -141,19 +140,19 @@ def render(scene, rng):
     effects = [demo_events.EVENTS[thing.event].draw(rng) for thing in scene.things]
     for t in range(scene.n_frames):
         frame = ground.copy()
-        masks = np.zeros((len(scene.things), SIZE, SIZE), bool)
+        masks = [Image.new("L", frame.size) for _ in scene.things]
         progress = t / (scene.n_frames - 1)
         for wanderer in wanderers:
             wanderer.paint(frame, progress)
-        for number, thing in enumerate(scene.things):
+        for thing, sprite, effect, mask in zip(scene.things, sprites, effects, masks, strict=True):
             u = min(max((t + 0.5 - thing.start) / (thing.stop - thing.start), 0.0), 1.0)
             pose = demo_events.EVENTS[thing.event].pose(u, thing.turn)
             (x0, y0), (x1, y1) = thing.path
             centre = x0 + (x1 - x0) * progress, y0 + (y1 - y0) * progress
-            _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.behind)
-            _paint_thing(frame, masks, number, sprites[number], centre, thing, pose)
-            _paint_effect(frame, masks, effects[number], centre, thing.radius, pose.before)
-        yield np.clip(frame, 0, 255).astype(np.uint8), masks
+            _paint_effect(frame, masks, effect, centre, thing.radius, pose.behind)
+            _paint_thing(frame, masks, mask, sprite, centre, thing, pose)
+            _paint_effect(frame, masks, effect, centre, thing.radius, pose.before)
+        yield np.array(frame), np.stack([np.asarray(mask) > 0 for mask in masks])
 
 
 class Sprite:
@@ -180,25 +179,21 @@ class Sprite:
         return self.image
 
 
-def _paint_thing(frame, masks, number, sprite, centre, thing, pose):
+def _paint_thing(frame, masks, own_mask, sprite, centre, thing, pose):
     """Paint a thing and its shadow, in place."""
     if pose.opacity == 0:
         return
     radius, angle = thing.radius * pose.scale, thing.tilt + pose.angle
-    pixels, in_frame, in_window = _place(
-        sprite.lit(angle), centre, demo_things.MARGIN * radius, angle, window=1.42 * radius
-    )
-    if pose.whiteness > 0:
-        pixels[..., :3] += (pixels[..., 3:] - pixels[..., :3]) * pose.whiteness
-    coverage = Image.fromarray(pixels[..., 3].astype(np.uint8))
+    picture, corner = _place(sprite.lit(angle), centre, demo_things.MARGIN * radius, angle, window=1.42 * radius)
+    coverage = picture.getchannel("A")
     offset = max(1, int(0.12 * radius))
-    shadow = np.asarray(coverage.filter(ImageFilter.BoxBlur(0.13 * radius)), np.float32)
-    shadow = np.pad(shadow[:-offset, :-offset], (offset, 0)) * (0.5 * pose.opacity / 255)
-
-    frame[in_frame] *= 1 - shadow[in_window][..., None]
-    hidden = _blend(frame, pixels[in_window] * pose.opacity, in_frame)
-    masks[(slice(None), *in_frame)] &= ~hidden
-    masks[(number, *in_frame)] = hidden
+    shadow = _times(coverage.filter(ImageFilter.BoxBlur(0.13 * radius)), 0.5 * pose.opacity)
+    frame.paste(BLACK, (corner[0] + offset, corner[1] + offset), shadow)
+    colour = picture.convert("RGB")
+    if pose.whiteness > 0:
+        colour = Image.blend(colour, Image.new("RGB", colour.size, "white"), pose.whiteness)
+    hidden = _cover(frame, masks, colour, coverage, corner, pose.opacity)
+    own_mask.paste(255, corner, hidden)
 
 
 def _paint_effect(frame, masks, picture, centre, radius, layer):
@@ -207,15 +202,14 @@ def _paint_effect(frame, masks, picture, centre, radius, layer):
         return
     centre = centre[0], centre[1] + layer.down * radius
     reach = demo_events.REACH * layer.scale * radius
-    pixels, in_frame, in_window = _place(picture, centre, reach, layer.angle, reach, layer.mirror)
-    masks[(slice(None), *in_frame)] &= ~_blend(frame, pixels[in_window] * layer.opacity, in_frame)
+    placed, corner = _place(picture, centre, reach, layer.angle, reach, layer.mirror)
+    _cover(frame, masks, placed.convert("RGB"), placed.getchannel("A"), corner, layer.opacity)
 
 
 def _place(image, centre, reach, angle, window, mirror=1):
-    """Put an image on the frame: turned, its middle at `centre`, its edges `reach` pixels from there.
+    """Put a premultiplied image on the frame: turned, its middle at `centre`, its edges `reach` pixels from there.
 
-    -> its pixels float32 [side, side, channels] on the square of the frame that goes `window` pixels to all sides; the
-    slices (rows, columns) of the frame that this square covers, and the slices of the square that lie in the frame.
+    -> RGBA of the square of the frame that goes `window` pixels to all sides, and that square's corner (left, top).
     """
     half = int(window) + 2
     left, top, side = int(centre[0]) - half, int(centre[1]) - half, 2 * half + 1
@@ -227,15 +221,27 @@ def _place(image, centre, reach, angle, window, mirror=1):
     shifts = [a * dx + b * dy + image.width / 2 for a, b in (across, down)]
     matrix = (*across, shifts[0], *down, shifts[1])
     placed = image.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    in_frame = tuple(slice(max(low, 0), min(low + side, SIZE)) for low in (top, left))
-    in_window = tuple(slice(part.start - low, part.stop - low) for part, low in zip(in_frame, (top, left), strict=True))
-    return np.asarray(placed).astype(np.float32), in_frame, in_window
+    return placed.convert("RGBA"), (left, top)
 
 
-def _blend(frame, pixels, in_frame):
-    """Lay premultiplied RGBA on a part of the frame, in place -> where it covers that by half or more, bool."""
-    coverage = pixels[..., 3] / 255
-    area = frame[in_frame]
-    area *= 1 - coverage[..., None]
-    area += pixels[..., :3]
-    return coverage >= 0.5
+def _cover(frame, masks, colour, coverage, corner, opacity):
+    """Lay a picture on the frame and take what it covers by half or more from all masks, in place -> where (0, 255)."""
+    coverage = _times(coverage, opacity)
+    frame.paste(colour, corner, coverage)
+    hidden = coverage.point(AT_LEAST_HALF)
+    for mask in masks:
+        mask.paste(0, corner, hidden)
+    return hidden
+
+
+AT_LEAST_HALF = [255 * (level >= 128) for level in range(256)]
+
+
+def _times(levels, factor):
+    """An image of levels 0..255 times a factor of at most 1."""
+    return levels.point([round(factor * level) for level in range(256)])
+
+
+def _picture(pixels):
+    """Pixels [h, w, 3] of any values -> an RGB image."""
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
