@@ -205,6 +205,7 @@ def draw(explanation, folder, form=None):
         raise UserError(f"{explanation.path} is an image: --format {form} is for videos, leave it out")
     form = form or ("png" if is_image else "mp4")
     words = re.sub(r"\W+", "_", explanation.query.sentence.lower()).strip("_")[:80]
+    files.remove_partials(folder)
     target = Path(folder) / f"{Path(explanation.path).stem}-{words}.{form}"
     if is_image:
         draw_image(explanation, target)

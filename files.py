@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -64,9 +65,24 @@ def remove_folder(path):
 
 
 def remove_partials(folder):
-    """Remove what killed runs left half written in `folder`."""
+    """Remove what killed runs left half written in `folder`; what another process is still writing stays."""
     for path in Path(folder).glob(f".*{PARTIAL}-*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        writer = re.search(re.escape(PARTIAL) + r"-(\d+)(\.\w+)?$", path.name)
+        if writer and not _is_running(int(writer[1])):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_running(pid):
+    """Whether `pid` is another process that is still running."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        pass
+    return True
 
 
 def write_text(path, text):

@@ -141,12 +141,25 @@ def test_remove_folder_removes_it_and_nothing_else(tmp_path):
 
 
 def test_remove_partials_leaves_what_was_not_left_by_a_kill(tmp_path):
-    keep = [".hidden", ".partial", "a.partial-1", "x.npy"]
-    for name in (*keep, ".x.partial-1.npy", ".x.partial-22"):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    keep = [".hidden", ".partial", ".x.partial-a", "a.partial-1", "x.npy"]
+    for name in (*keep, f".x.partial-{ended.pid}.npy", f".x-1.partial-{ended.pid}", f".x.partial-{os.getpid()}"):
         (tmp_path / name).touch()
     files.remove_partials(tmp_path)
     assert names(tmp_path) == keep
     files.remove_partials(tmp_path / "missing")
+
+
+def test_remove_partials_leaves_what_another_process_is_writing(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as writing:
+        mine = tmp_path / f".x.partial-{writing.pid}.npy"
+        mine.touch()
+        files.remove_partials(tmp_path)
+        assert mine.exists()
+        writing.kill()
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_arrays_are_stored_under_their_name(tmp_path):
