@@ -46,6 +46,7 @@ class Config:
     n_epochs: int = 10
     learning_rate: float = 5e-4
     single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
+    single_region_noise: float = 0.0  # standard deviation of the noise on the descriptors of those regions
     save_every_n_epoch: float = 0.1
     max_to_keep: int = 10
     seed: int = 0
@@ -63,6 +64,8 @@ class Config:
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
         share = self.single_region_share
         _require(0 <= share < 1, "single_region_share", share, "at least 0 and below 1")
+        noise = self.single_region_noise
+        _require(0 <= noise < math.inf, "single_region_noise", noise, "at least 0, and finite")
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0, and finite")
         _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
         _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
@@ -122,6 +125,7 @@ DATASETS = {
             n_epochs=20,
             learning_rate=2e-3,
             single_region_share=0.5,
+            single_region_noise=0.75,
             saliency_input_size=512,
             save_every_n_epoch=1.0,
         ),

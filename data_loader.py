@@ -80,10 +80,16 @@ def _media_of_images(split_of, captions, folder, source):
     without = [name for name in split_of if name not in captions]
     if without:
         raise UserError(f"{len(without)} images of the splits have no caption in {source}, such as '{without[0]}'")
-    return {
-        Path(name).stem: Medium(Path(name).stem, Path(folder) / name, split, tuple(captions[name]))
-        for name, split in split_of.items()
-    }
+    media = {}
+    for name, split in split_of.items():
+        medium = Medium(Path(name).stem, Path(folder) / name, split, tuple(captions[name]))
+        if medium.id in media:
+            raise UserError(
+                f"the splits of {Path(folder).parent} name '{media[medium.id].path.name}' and '{name}': an image's id "
+                "is its name without the ending, so one of them must be renamed"
+            )
+        media[medium.id] = medium
+    return media
 
 
 def _read_lists(paths, extension=""):
@@ -358,11 +364,16 @@ class Samples:
         return np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
 
     def _descriptors(self, k, region_rng):
-        """The descriptors of sample k [N, D]; with `region_rng` those of one region, drawn by it [1, D]."""
+        """The descriptors of sample k [N, D]; with `region_rng` those of one region, drawn by it [1, D].
+
+        A thing is as sure from its edge as from its middle until noise makes the certainty grow with the evidence.
+        """
         if region_rng is None:
             return as_sequence(load_descriptors(self.config, self.media_ids[k]))
         regions = load_regions(self.config, self.media_ids[k])  # [R, D]
-        return regions[region_rng.integers(len(regions))][None]
+        region = regions[region_rng.integers(len(regions))]  # [D]
+        noise = region_rng.standard_normal(region.shape, np.float32)
+        return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
 
     def training_batches(self, epoch, first=0):
         """The shuffled batches of an epoch; single_region_share of them show one region of each medium (N = 1)."""

@@ -377,3 +377,22 @@ def test_some_training_batches_show_one_region_of_each_medium(config, tensorflow
         rest = [tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch, 2)]
         assert_same(rest, made[2:])  # a resumed epoch draws the same regions
     assert kinds == {True, False}
+
+
+def test_noise_on_single_regions_has_the_size_asked_for_and_can_be_repeated(tensorflow):
+    config = dataclasses.replace(IMAGES, single_region_share=0.99, single_region_noise=0.5, batch_size=1)
+    stored = store(config)
+    samples = data_loader.training_samples(config, VOCABULARY, MEDIA)
+
+    def noise(epoch):
+        for k, (descriptors, _, _) in zip(samples.order(epoch), samples.training_batches(epoch), strict=True):
+            if descriptors.shape[1] == 1:
+                regions = data_loader.as_sequence(stored[samples.media_ids[k]]).astype(np.float32)
+                added = descriptors.numpy()[0] - regions  # [R, D], to each of those that it may have been
+                yield added[np.abs(added).sum(axis=1).argmin()]
+
+    drawn = np.concatenate([np.ravel(list(noise(epoch))) for epoch in range(40)])
+    assert drawn.std() == pytest.approx(0.5, rel=0.1)
+    assert abs(drawn.mean()) < 0.1
+    np.testing.assert_array_equal(list(noise(0)), list(noise(0)))
+    assert not np.array_equal(list(noise(0)), list(noise(1)))
