@@ -223,6 +223,14 @@ def test_images_without_captions_are_counted_and_one_is_named():
         data_loader.read_media(config)
 
 
+def test_images_whose_names_differ_in_the_ending_only_are_told():
+    config = lay_out(
+        "Flickr8k", {"Flickr8k.token.txt": TOKENS + "e.png#0\ta tree\n", "Flickr_8k.devImages.txt": "e.png\n"}
+    )
+    with pytest.raises(UserError, match=r"DATA/Flickr8k name 'e\.png' and 'e\.jpg': an image's id is its name without"):
+        data_loader.read_media(config)
+
+
 @pytest.mark.parametrize("dataset", cfg.DATASETS)
 def test_a_data_set_that_is_not_there_is_told(dataset):
     assert dataset in data_loader.READERS
