@@ -116,22 +116,28 @@ class S2VT(keras.layers.Layer):
             c = tf.clip_by_value(c, -self.cell_clip, self.cell_clip)
         return c, tf.sigmoid(o) * tf.tanh(c)
 
-    def _recur(self, products, c, h):
-        """Run the LSTM over the input products of a sequence.
+    def _recur(self, products, state=None):
+        """Run the LSTM over the input products of a sequence, from `state` or from the zero state.
 
-        products [T, B, 4H] (or [T, 1, 4H], shared by the batch), c and h [B, H] -> outputs [T, B, H], last c and h.
+        products [T, B, 4H] (or [T, 1, 4H], shared by the batch), state c, h [B, H] -> outputs [T, B, H], last c and h.
         """
         n_steps = tf.shape(products)[0]
         inputs = tf.TensorArray(products.dtype, n_steps).unstack(products)
         outputs = tf.TensorArray(products.dtype, n_steps)
         recurrent_rows = self._recurrent_rows
+        first = 0
+        if state is None:  # h = 0: nothing to multiply in the first step
+            c, h = self._cell(inputs.read(0), tf.zeros([tf.shape(products)[1], self.dim_hidden]))
+            first, outputs = 1, outputs.write(0, h)
+        else:
+            c, h = state
 
         def step(t, c, h, outputs):
             c, h = self._cell(inputs.read(t) + h @ recurrent_rows, c)
             return t + 1, c, h, outputs.write(t, h)
 
         _, c, h, outputs = tf.while_loop(
-            lambda t, *_: t < n_steps, step, (0, c, h, outputs), maximum_iterations=n_steps
+            lambda t, *_: t < n_steps, step, (first, c, h, outputs), maximum_iterations=n_steps
         )
         return outputs.stack(), c, h
 
@@ -139,10 +145,8 @@ class S2VT(keras.layers.Layer):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         descriptors = tf.cast(descriptors, tf.float32)
         x = _product(descriptors, self.embed_features_W) + self.embed_features_b  # [B, N, H]
-        x = _dropout(x, keep_prob, seed)
-        products = tf.transpose(_product(x, self._input_rows) + self.lstm_bias, [1, 0, 2])  # [N, B, 4H]
-        c, h = self._cell(products[0], tf.zeros_like(x[:, 0]))  # h = 0: nothing to multiply in the first step
-        _, c, h = self._recur(products[1:], c, h)
+        x = tf.transpose(_dropout(x, keep_prob, seed), [1, 0, 2])  # [N, B, H]
+        _, c, h = self._recur(_product(x, self._input_rows) + self.lstm_bias)  # products [N, B, 4H]
         return c, h
 
     def _decode(self, state, caption, keep_prob=1.0, seed=None):
@@ -152,8 +156,9 @@ class S2VT(keras.layers.Layer):
         """
         words = tf.gather(self.Wemb, caption[:, :-1])  # [B, L - 1, E]
         words = _dropout(tf.pad(words, [[0, 0], [1, 0], [0, 0]]), keep_prob, seed)  # [B, L, E]
-        products = tf.transpose(_product(words, self._word_rows) + self.lstm_bias, [1, 0, 2])  # [L, B, 4H]
-        outputs, _, _ = self._recur(products, *state)  # [L, B, H]
+        words = tf.transpose(words, [1, 0, 2])  # [L, B, E]
+        products = _product(words, self._word_rows) + self.lstm_bias  # [L, B, 4H]
+        outputs, _, _ = self._recur(products, state)  # [L, B, H]
         return tf.transpose(outputs, [1, 0, 2])
 
     def _logits(self, h):
