@@ -168,16 +168,28 @@ def override(config, assignments, allowed=SETTINGS):
 
 
 def from_dict(values, source):
-    """The Config that `dataclasses.asdict` wrote; UserError, naming `source`, where the keys are not ours."""
-    if not isinstance(values, dict) or set(values) != set(SETTINGS):
-        odd = ", ".join(sorted(set(values) ^ set(SETTINGS))) if isinstance(values, dict) else "not a table"
-        raise UserError(f"{source} was written by another version of this program (settings that differ: {odd})")
+    """The Config that `dataclasses.asdict` wrote.
+
+    A setting that was not there yet has its default, which has to be what the program did without that setting.
+    UserError, naming `source`, where there are settings that this version does not know, or one without default lacks.
+    """
+    needed = {field.name for field in dataclasses.fields(Config) if field.default is dataclasses.MISSING}
+    if not isinstance(values, dict):
+        raise UserError(f"{source} holds no table of settings: choose another checkpoint")
+    odd = (set(values) - set(SETTINGS)) | (needed - set(values))
+    if odd:
+        raise UserError(
+            f"{source} was written by another version of this program (settings that differ: "
+            f"{', '.join(sorted(odd))}): use that version, or train anew"
+        )
     return Config(**values)
 
 
-def add_arguments(parser, dataset_required=True):
-    """The flags that choose the settings: --dataset and --set."""
-    parser.add_argument("--dataset", choices=sorted(DATASETS), required=dataset_required, help="the data set")
+def add_arguments(parser, dataset_required=True, datasets=None):
+    """The flags that choose the settings: --dataset, one of `datasets` (None: of all), and --set."""
+    parser.add_argument(
+        "--dataset", choices=datasets or sorted(DATASETS), required=dataset_required, help="the data set"
+    )
     parser.add_argument(
         "--set",
         action="append",

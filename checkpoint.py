@@ -47,8 +47,19 @@ class Checkpoint:
                 f"{self.folder} was trained on {self.config.dataset}, not {dataset}: name another --experiment"
             )
 
+    def check_descriptors(self):
+        """UserError if the stored descriptors come from other weights of the CNN than those it was trained on."""
+        trained_on, stored = self.state.get("cnn_weights_id"), data_loader.cnn_weights_id(self.config)
+        if None not in (trained_on, stored) and trained_on != stored:
+            raise UserError(
+                f"{self.folder} was trained on descriptors of {self.config.cnn} with other weights ({trained_on}) than "
+                f"those in {self.config.descriptors_dir} ({stored}): move that folder away and run preprocessing.py "
+                "with --set cnn_weights=FILE, or train anew"
+            )
+
 
 def folder_of(experiment, step):
+    """The folder of checkpoint `step`."""
     return Path(experiment) / f"model-{step}"
 
 

@@ -121,7 +121,7 @@ def grid_shape(name, input_size=None):
     if cells < 1 or rest:
         smaller = max(cells, 1) * cnn.stride + cnn.margin
         raise UserError(
-            f"cnn_input_size: {size} pixels are no whole number of cells of {name}; "
+            f"an input of {size} pixels (cnn_input_size, saliency_input_size) is no whole number of cells of {name}; "
             f"take {smaller} or {smaller + cnn.stride} (its own is {cnn.input_size})"
         )
     return cells, cells

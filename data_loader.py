@@ -138,7 +138,7 @@ def read_flickr30k(folder):
 def read_msr_vtt(folder):
     """MSR-VTT: `{train_val,test}_videodatainfo.json`, and `TrainValVideo/` and `TestVideo/`, or `videos/` for both.
 
-    Without the test set's JSON the data set has no test split.
+    Without the test set's JSON the data set has no test split; without its videos stage 1 records them as failures.
     """
     media = {}
     for part, videos_folder in (("train_val", "TrainValVideo"), ("test", "TestVideo")):
@@ -146,8 +146,10 @@ def read_msr_vtt(folder):
         if part == "test" and not path.exists():
             continue
         info = read_json(path, "MSR-VTT's list of videos and sentences")
-        videos_dir = folder / videos_folder if (folder / videos_folder).is_dir() else folder / "videos"
-        if not videos_dir.is_dir():
+        videos_dir = next(
+            (d for d in (folder / videos_folder, folder / "videos") if d.is_dir()), folder / videos_folder
+        )
+        if part == "train_val" and not videos_dir.is_dir():
             raise UserError(f"{folder} has neither {videos_folder}/ nor videos/: expected the .mp4 files there")
         try:
             captions = collections.defaultdict(list)
@@ -285,6 +287,11 @@ def stored_paths(config, media_id):
     return paths
 
 
+def is_stored(config, media_id):
+    """Whether every file that stage 1 stores for a medium is there."""
+    return all(path.exists() for path in stored_paths(config, media_id))
+
+
 def as_sequence(descriptors):
     """Stored descriptors as the captioner reads them: a grid [Gy, Gx, D] -> [N, D] in snake order, [N, D] as it is."""
     if descriptors.ndim == 2:
@@ -309,7 +316,9 @@ def _load_array(config, path):
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `python preprocessing.py --dataset {config.dataset}` first") from None
+        raise UserError(
+            f"{path} is missing: run `python preprocessing.py --dataset {config.dataset}` first, with the same --set"
+        ) from None
     except Exception as error:  # a damaged header can raise whatever Python's own parser raises
         raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
 
@@ -329,7 +338,7 @@ def usable_media(config, media):
         raise UserError(f"a split of {config.data_dir} has no media: training needs a train and a validate split")
     path = config.descriptors_dir / FAILURES
     failures = read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
-    usable = [medium for medium in media if descriptor_path(config, medium.id).exists()]
+    usable = [medium for medium in media if is_stored(config, medium.id)]
     present = {medium.id for medium in usable}
     missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
     if missing:

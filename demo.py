@@ -2,9 +2,9 @@
 
     python demo.py            (or: make demo)
 
-It generates the Demo clips, computes their descriptors, trains a captioner, scores its captions on the test split,
-scores its saliency maps against the exact masks of the things, and draws overlay videos. A second run goes on where a
-killed one stopped, and does only what is missing. Under ten minutes on two cores.
+It generates the Demo clips, computes their descriptors, trains a captioner, draws overlay videos of six test clips, and
+ends with a table: the scores of the captions of the test split, and of the saliency maps against the exact masks of the
+things. A second run goes on where a killed one stopped. Under ten minutes on two cores.
 """
 
 import argparse
@@ -32,17 +32,49 @@ def run(*command):
     """Run one of the project's scripts, showing the command; its failure is ours."""
     print(f"\n$ python {shlex.join(command)}", flush=True)
     start = time.perf_counter()
-    status = subprocess.run([sys.executable, SCRIPTS / command[0], *command[1:]]).returncode
+    process = subprocess.Popen([sys.executable, SCRIPTS / command[0], *command[1:]])
+    try:
+        status = process.wait()
+    except KeyboardInterrupt:  # the script got it too, and has a checkpoint to write
+        sys.exit(process.wait())
     if status:
         sys.exit(status)
     print(f"({time.perf_counter() - start:.0f} s)", flush=True)
 
 
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def can_resume(config):
+    """Whether the experiment's folder holds checkpoints, all of this very configuration."""
+    stored = list(Path(config.experiment).glob("model-*/config.json"))
+    try:
+        return bool(stored) and all(cfg.from_dict(read_json(path), path) == config for path in stored)
+    except (errors.UserError, ValueError):  # of another version, or damaged
+        return False
+
+
 def test_clips(config):
     """The first clips of the Demo test split, each with one of its captions: list of (video id, caption)."""
-    info = json.loads((Path(config.data_dir) / "test_videodatainfo.json").read_text(encoding="utf-8"))
+    info = read_json(Path(config.data_dir) / "test_videodatainfo.json")
     captions = {sentence["video_id"]: sentence["caption"] for sentence in reversed(info["sentences"])}
     return [(video["video_id"], captions[video["video_id"]]) for video in info["videos"][:N_VIDEOS]]
+
+
+def print_table(experiment):
+    """Print what the stages have measured: the captions' scores, and those of the maps."""
+    captions = json.loads((Path(experiment) / "scores.txt").read_text(encoding="utf-8").splitlines()[-1])
+    maps = read_json(Path(experiment) / "saliency_scores.json")["scores"]
+    names = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
+    print(f"\ncaptions of the {captions['n_media']} test clips")
+    print("  " + "".join(f"{name:>9s}" for name in names))
+    print("  " + "".join(f"{'missing':>9s}" if captions[name] is None else f"{captions[name]:9.3f}" for name in names))
+    print(f"maps of the first {N_SCORED} of them: how often (%) the maximum lies on the thing that the word names")
+    print(f"  {'':14s}{'words':>6s}{'map':>8s}{'centre':>8s}{'chance':>8s}")
+    for name, row in maps.items():
+        shares = "".join(f"{100 * row[score]:8.1f}" for score in ("clip", "clip_centre", "clip_chance"))
+        print(f"  {name:14s}{row['n']:6d}{shares}")
 
 
 def main():
@@ -51,12 +83,12 @@ def main():
     demo = ("--dataset", "Demo")
     start = time.perf_counter()
     run("preprocessing.py", *demo)
-    resume = ["--resume"] if list(Path(config.experiment).glob("model-*/weights.npz")) else []
-    run("run_s2vt.py", *demo, "--train", *resume)
+    run("run_s2vt.py", *demo, "--train", *["--resume"] * can_resume(config))
     run("run_s2vt.py", *demo, "--test")
     run("evaluate_saliency.py", *demo, "--limit", str(N_SCORED))
     for video_id, caption in test_clips(config):
         run("visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
+    print_table(config.experiment)
     print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")
     print("one tile a word, each under its map; the curve below a tile tells when the word is salient.")
 

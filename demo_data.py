@@ -7,14 +7,16 @@ In every clip two or three things that differ in kind, look and event move over 
 MSR-VTT: `{train_val,test}_videodatainfo.json`, `TrainValVideo/` and `TestVideo/` with H.264 files; beside them
 `masks/<video id>.npz` with the exact mask of every named thing in every frame and the interval of every event.
 The same seed gives the same clips, whatever the number of workers; clips that are already there are not drawn again.
+Descriptors (DATA/descriptors/Demo) do not follow: after another seed or size, remove them.
 """
 
 import argparse
 import itertools
 import os
 import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -236,6 +238,22 @@ def _draw_clip(clip):
     _save_truth(_truth_path(clip.folder, clip.video_id), truth)
 
 
+def _follow_parent():
+    """Make a worker leave Ctrl-C to the parent, and end when that ends, be it killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def is_complete(folder):
+    """Whether `folder` holds the lists of videos and sentences, which `generate` writes last."""
+    return all((Path(folder) / name).exists() for name in ANNOTATIONS)
+
+
 def _annotations(clips):
     """The JSON of MSR-VTT for some clips."""
     videos = [
@@ -270,6 +288,8 @@ def generate(folder, seed=0, n_train=500, n_validate=60, n_test=80, workers=None
     counts = {"train": n_train, "validate": n_validate, "test": n_test}
     if min(counts.values()) < 1:
         raise UserError(f"every split needs a clip, not {counts}")
+    if seed < 0:
+        raise UserError(f"the seed {seed} is negative: take 0 or more")
     if any((folder / name).exists() for name in ANNOTATIONS) and not (folder / "masks").is_dir():
         raise UserError(f"{folder} holds another data set: name a folder of its own for Demo")
     splits = [split for split, count in counts.items() for _ in range(count)]
@@ -282,6 +302,9 @@ def generate(folder, seed=0, n_train=500, n_validate=60, n_test=80, workers=None
         raise UserError(f"{folder} cannot be written: {error}") from error
 
     missing = [clip for clip in clips if not _is_drawn(clip)]
+    if missing:  # until all are drawn the folder holds no data set, neither the old one nor the new one
+        for name in ANNOTATIONS:
+            (folder / name).unlink(missing_ok=True)
     bar = tqdm(total=len(clips), initial=len(clips) - len(missing), unit="clip", desc="drawing")
     workers = min(workers or os.cpu_count(), len(missing))
     with bar:
@@ -290,9 +313,8 @@ def generate(folder, seed=0, n_train=500, n_validate=60, n_test=80, workers=None
                 _draw_clip(clip)
                 bar.update()
         else:
-            # Fresh processes: a fork of one in which TensorFlow runs threads can hang. Ctrl-C is for the parent alone.
-            quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), **quiet) as pool:
+            # Fresh processes: a fork of one in which TensorFlow runs threads can hang.
+            with ProcessPoolExecutor(workers, get_context("spawn"), _follow_parent) as pool:
                 for _ in pool.map(_draw_clip, missing):
                     bar.update()
     for name, of_splits in ANNOTATIONS.items():

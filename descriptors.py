@@ -25,16 +25,16 @@ def load_cnn(config, input_size=None):
     return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size)
 
 
-def cnn_inputs(config, path, size):
+def cnn_inputs(config, path, size, whole=False):
     """What the CNN sees of a medium for captioning: uint8 [n, size, size, 3].
 
     An image under the configured geometry; of a video n_sampled_frames evenly spaced frames, or the middle one for a
-    captioner of images. UserError where the file cannot be read.
+    captioner of images. UserError where the file cannot be read; with `whole` also where a video is cut off.
     """
     if media.kind(path) == "image":
         return geometry.fit(media.read_image(path), config.image_geometry, size)[None]
     n_frames = config.n_sampled_frames if config.media == "video" else 1
-    return media.sample_frames(path, n_frames, (size, size))
+    return media.sample_frames(path, n_frames, (size, size), whole)
 
 
 def captioning_descriptors(config, grids):
@@ -86,7 +86,7 @@ def _decoded_ahead(config, chosen, size):
 
     def decode(medium):
         try:
-            return cnn_inputs(config, medium.path, size)
+            return cnn_inputs(config, medium.path, size, whole=True)
         except UserError as error:
             return error
 
@@ -132,9 +132,9 @@ def preprocess(config):
     The media that could not be read are also written to `failures.json` beside the descriptors.
     """
     chosen = list(data_loader.read_media(config).values())
-    missing = [m for m in chosen if not all(path.exists() for path in data_loader.stored_paths(config, m.id))]
+    missing = [medium for medium in chosen if not data_loader.is_stored(config, medium.id)]
     failures = {}
-    if not missing:
+    if not missing and not config.cnn_weights:
         return 0, failures
     extractor = load_cnn(config)
     config.descriptors_dir.mkdir(parents=True, exist_ok=True)

@@ -55,4 +55,7 @@ def start_tensorflow(gpu=None):
             tf.config.experimental.set_memory_growth(gpu_device, True)
         tf.zeros(1)  # the devices are set up, and reported, here
     if gpu not in (None, "-1") and not gpus:
-        raise UserError(f"--gpu {gpu}: TensorFlow finds no such GPU; leave the flag out to run on the CPU")
+        raise UserError(
+            f"--gpu {gpu}: TensorFlow finds no such GPU; leave the flag out to run on the CPU, or, if the GPU is "
+            "there, give TensorFlow its libraries: pip install 'tensorflow[and-cuda]'"
+        )

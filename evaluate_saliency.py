@@ -21,7 +21,7 @@ import files
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=("Demo",), required=True, help="the data set, with masks of its things")
+    cfg.add_arguments(parser, datasets=("Demo",))
     parser.add_argument("--split", choices=("validate", "test"), default="test", help="default: test")
     parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
@@ -78,10 +78,12 @@ def main():
     args = parse_args()
     device.start_tensorflow(args.gpu)
     import checkpoint
+    import explanation
 
     experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint))
     saved.check_dataset(args.dataset)
+    saved.config = cfg.override(saved.config, args.set, explanation.SETTINGS)
     rows = tabulate(evaluate(saved, args.split, args.limit))
 
     print("share of maps whose maximum lies on the thing (%): over the whole clip, and frame by frame where it is seen")

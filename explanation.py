@@ -19,6 +19,8 @@ from errors import UserError
 FRAMES_AT_ONCE = 32  # through the CNN
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 SHEET_FRAMES = 5  # a word, on a contact sheet
+# What --set may change here: the captioner does not depend on it.
+SETTINGS = ("data_dir", "cnn_weights", "saliency_input_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +207,11 @@ def draw(explanation, folder, form=None):
         raise UserError(f"{explanation.path} is an image: --format {form} is for videos, leave it out")
     form = form or ("png" if is_image else "mp4")
     words = re.sub(r"\W+", "_", explanation.query.sentence.lower()).strip("_")[:80]
+    unusual = "-own" if explanation.query.target_log_probs is not None else ""  # another question: equation 5, not 6
+    if explanation.normalization != ("linear" if is_image else "released"):
+        unusual += f"-{explanation.normalization}"
     files.remove_partials(folder)
-    target = Path(folder) / f"{Path(explanation.path).stem}-{words}.{form}"
+    target = Path(folder) / f"{Path(explanation.path).stem}-{words}{unusual}.{form}"
     if is_image:
         draw_image(explanation, target)
     elif form == "png":

@@ -86,9 +86,11 @@ def _is_running(pid):
 
 
 def write_text(path, text):
+    """Write a text file in UTF-8, whole."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path, value, indent=1):
+    """Write a JSON file in UTF-8, whole; TypeError for what JSON cannot hold."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")

@@ -26,6 +26,7 @@ from errors import UserError
 SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 MAX_RUNS = 1000  # of consecutive frames in one `select` expression: some 50 kB of the command line
 DEFAULT_FPS = 25.0  # where a file does not say how long its frames last
+CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
 
@@ -127,15 +128,13 @@ def probe(path):
     return VideoInfo(width, height, fps, n_frames)
 
 
-def read_frames(path, indices=None, size=None, batch_size=32, n_frames=None):
+def read_frames(path, indices=None, size=None, batch_size=32):
     """Generate the frames of a video, all or those of `indices`, in batches uint8 [b, h, w, 3] with b <= batch_size.
 
     `indices` count decoded frames and ascend; a repeated one is decoded once and given again. `size` (width, height)
-    squashes the whole frame, else it keeps its own. `n_frames` stands for indices 0..n_frames-1. What decodes before
-    and after a defect is good: UserError only where an index never comes, or no frame at all decodes.
+    squashes the whole frame, else it keeps its own. What decodes before and after a
+    defect is good: UserError only where an index never comes, or no frame at all decodes.
     """
-    if indices is None and n_frames is not None:
-        indices = np.arange(n_frames)
     if indices is not None and len(indices) == 0:
         return
     wanted, repeats = (None, itertools.repeat(1)) if indices is None else np.unique(indices, return_counts=True)
@@ -154,15 +153,17 @@ def read_frames(path, indices=None, size=None, batch_size=32, n_frames=None):
         yield np.stack(batch)
 
 
-def sample_frames(path, n_samples, size):
+def sample_frames(path, n_samples, size, whole=False):
     """The frames of `sample_indices`, squashed whole to `size` (width, height) -> uint8 [n_samples, h, w, 3].
 
-    UserError where no frame decodes.
+    UserError where no frame decodes; with `whole` also where the file is cut off, as far as its format tells.
     """
     # The indices depend on how many frames decode. The number of packets nearly always tells, at next to no cost; that
     # it does is seen in the same pass: the last frame that it promises has to come, and the one after it must not.
     # Only where the guess fails are the frames counted by decoding, which takes a second pass.
-    n_frames = _guess_n_frames(path)
+    n_frames, complaint = _count_packets(path)
+    if whole and any(words in complaint for words in CUT_OFF):
+        raise UserError(f"{path}: cut off ({complaint})")
     if n_frames > 0:
         indices = sample_indices(n_frames, n_samples)
         wanted = np.union1d(indices, [n_frames - 1, n_frames])
@@ -225,10 +226,11 @@ def _ffmpeg(path, graph, **pipes):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
     complaints = []
 
-    def listen():  # to every line, or ffmpeg would wait on a full pipe; the first one names the cause
+    def listen():  # to every line, or ffmpeg would wait on a full pipe; the first one names the cause, or a cut end
         for line in process.stderr:
-            if not complaints:
-                complaints.append(re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip())
+            said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
+            if not complaints or any(words in said for words in CUT_OFF):
+                complaints[:] = [said]
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -261,11 +263,14 @@ def _video(path):
     return ffmpeg.input(_url(path), reinit_filter=0)["V:0"]
 
 
-def _guess_n_frames(path):
-    """The number of frames that a file promises, that of its packets, without decoding; 0 where nobody knows."""
+def _count_packets(path):
+    """The number of packets, nearly always that of the frames, without decoding, and what ffmpeg says against the file.
+
+    0 where nobody knows; the complaint means nothing where there is none.
+    """
     packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
-    with _ffmpeg(path, packets) as (process, _):
-        return sum(not line.startswith(b"#") for line in process.stdout)
+    with _ffmpeg(path, packets) as (process, finish):
+        return sum(not line.startswith(b"#") for line in process.stdout), finish()
 
 
 def _decode(path, wanted, size):

@@ -5,8 +5,10 @@
     python preprocessing.py --dataset MSR-VTT --set cnn_weights=inception_v3.weights.h5
 
 One .npy a medium, under DATA/descriptors/<data set>/: a video's 26 frames, each pooled over the CNN's last grid
-[26, D]; an image's grid [8, 8, D]. A second run computes only what is missing. A file that cannot be read is recorded
-in `failures.json` there, with the reason, and the rest goes on. Demo is generated first, if it is not there.
+[26, D]; an image's grid [8, 8, D]. Where training is to see single regions too (single_region_share, as for Demo), a
+video has a second file with some of its regions. A second run computes only what is missing. A file that cannot be
+read is recorded in `failures.json` there, with the reason, and the rest goes on. Demo is generated first, if it is not
+there.
 """
 
 import argparse
@@ -34,7 +36,8 @@ def main():
     if config.dataset == "Demo":
         import demo_data
 
-        demo_data.generate(config.data_dir)
+        if not demo_data.is_complete(config.data_dir):
+            demo_data.generate(config.data_dir)
     data_loader.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
     device.start_tensorflow(args.gpu)
     start = time.perf_counter()

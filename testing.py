@@ -38,13 +38,15 @@ def caption_media(saved, media, beam_size):
 def test(dataset, experiment, number=None, split="test", beam_size=1, assignments=()):
     """Caption a split with one checkpoint (the best on validation without `number`) and score the captions.
 
-    Writes every prediction to `model-<step>.json` and a line to `scores.txt` -> the scores with what they are of, and
-    the path of the predictions. UserError where checkpoint, split or descriptors are missing.
+    Writes every prediction to `model-<step>.json` (`model-<step>-validate.json`, `-beam5` and the like for what is not
+    the default) and a line to `scores.txt` -> the scores with what they are of, and the path of the predictions.
+    UserError where checkpoint, split or descriptors are missing, or the descriptors are of another CNN.
     """
     experiment = Path(experiment)
     saved = checkpoint.load(checkpoint.choose(experiment, number))
     saved.check_dataset(dataset)
     saved.config = cfg.override(saved.config, assignments, TEST_SETTINGS)
+    saved.check_descriptors()
     media = data_loader.split_media(data_loader.read_media(saved.config), split)
     if not media:
         raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
@@ -55,7 +57,8 @@ def test(dataset, experiment, number=None, split="test", beam_size=1, assignment
     step = saved.state["step"]
     run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}
     run |= scores
-    path = experiment / f"model-{step}.json"
+    unusual = (f"-{split}" if split != "test" else "") + (f"-beam{beam_size}" if beam_size > 1 else "")
+    path = experiment / f"model-{step}{unusual}.json"
     listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]
     files.write_json(path, {**run, "predictions": listed})
     with open(experiment / "scores.txt", "a", encoding="utf-8") as scores_file:

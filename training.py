@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -13,12 +14,16 @@ from tqdm import tqdm
 
 import cfg
 import checkpoint
+import cnn
 import data_loader
 import files
 from errors import UserError
 
 # What --resume may change: neither the shapes nor the sense of the weights depend on it.
 RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
+
+
+PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+)?\.json")  # what --test writes
 
 
 class Trainer:
@@ -83,6 +88,7 @@ class Trainer:
         """Write the checkpoint of this step; it takes the place of an interim one."""
         state = {
             "epoch": self.step / self.steps_per_epoch,
+            "n_samples": len(self.samples),
             "losses_since_save": self.losses_since_save,
             "cnn_weights_id": data_loader.cnn_weights_id(self.config),
             **losses,
@@ -95,7 +101,16 @@ class Trainer:
             self.interim = None
 
     def restore(self, saved):
-        """Take step and moments from a checkpoint; the weights came with the model."""
+        """Take step and moments from a checkpoint; the weights came with the model.
+
+        UserError where the samples are not those that it was trained on.
+        """
+        n_samples = saved.state.get("n_samples", len(self.samples))
+        if n_samples != len(self.samples):
+            raise UserError(
+                f"{saved.folder} was trained on {n_samples} captions, and now there are {len(self.samples)}: the media "
+                f"of {self.config.data_dir} or their descriptors have changed, so train anew, without --resume"
+            )
         self.step = saved.state["step"]
         self.losses_since_save = saved.state["losses_since_save"]
         self.interim = self.step if self.losses_since_save else None  # a checkpoint that was due has reported them all
@@ -104,6 +119,7 @@ class Trainer:
 
 def start(config):
     """A new Trainer: vocabulary from the training split, initial weights from the seed."""
+    cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = data_loader.read_media(config)
     train = data_loader.usable_media(config, data_loader.split_media(media, "train"))
     captions = [caption for medium in train for caption in medium.captions]
@@ -123,10 +139,11 @@ def resume(config, assignments):
     saved = checkpoint.load(checkpoint.folder_of(config.experiment, steps[-1]))
     saved.check_dataset(config.dataset)
     files.remove_partials(config.experiment)
-    resumed = dataclasses.replace(
+    saved.config = dataclasses.replace(
         cfg.override(saved.config, assignments, RESUME_SETTINGS), experiment=config.experiment
     )
-    trainer = Trainer(resumed, saved.vocabulary, saved.model, data_loader.read_media(resumed))
+    saved.check_descriptors()
+    trainer = Trainer(saved.config, saved.vocabulary, saved.model, data_loader.read_media(saved.config))
     trainer.restore(saved)
     return trainer
 
@@ -136,9 +153,9 @@ def remove_experiment(experiment):
     for step in checkpoint.steps(experiment):
         files.remove_folder(checkpoint.folder_of(experiment, step))
     for path in Path(experiment).glob("model-*.json"):  # the predictions of --test
-        if checkpoint.NAME.fullmatch(path.stem):
+        if PREDICTIONS.fullmatch(path.name):
             path.unlink()
-    for name in ("loss.tsv", "scores.txt"):
+    for name in ("loss.tsv", "scores.txt", "saliency_scores.json"):
         Path(experiment, name).unlink(missing_ok=True)
     shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)
     files.remove_partials(experiment)
@@ -159,9 +176,11 @@ class LossTable:
     def __init__(self, path, up_to):
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
-        self.rows = [line for line in lines if int(line.split("\t")[0]) <= up_to]
+        steps = (line.split("\t")[0] for line in lines)
+        self.rows = [line for line, step in zip(lines, steps, strict=True) if step.isdecimal() and int(step) <= up_to]
 
     def append(self, step, train_loss, validation_loss):
+        """Add a row and write the table anew."""
         self.rows.append(f"{step}\t{train_loss:.6f}\t{validation_loss:.6f}\n")
         files.write_text(self.path, self.HEADER + "".join(self.rows))
 

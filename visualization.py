@@ -72,7 +72,7 @@ def main():
 
     experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint))
-    saved.config = cfg.override(saved.config, args.set, ("data_dir", "cnn_weights", "saliency_input_size"))
+    saved.config = cfg.override(saved.config, args.set, explanation.SETTINGS)
     path = medium_path(args, saved)
     extractor = explanation.load_cnn(saved)
     explained = explanation.explain(saved, extractor, path, args.sentence, args.unknown, args.normalization)

@@ -210,15 +210,26 @@ def test_what_a_checkpoint_stores_is_read_back(dataset):
     "change, differ",
     [
         (lambda values: values | {"dropout": 1}, "dropout"),
-        (lambda values: {key: values[key] for key in values if key not in ("seed", "cnn")}, "cnn, seed"),
-        (lambda values: [values], "not a table"),
-        (lambda values: None, "not a table"),
+        (lambda values: {key: values[key] for key in values if key not in ("media", "dataset")}, "dataset, media"),
     ],
 )
 def test_settings_of_another_version_are_refused(change, differ):
     message = rf"model-5/config.json was written by another version .* \(settings that differ: {differ}\)"
     with pytest.raises(UserError, match=message):
         cfg.from_dict(change(dataclasses.asdict(VIDEOS)), "model-5/config.json")
+
+
+@pytest.mark.parametrize("values", [None, ["seed"]])
+def test_settings_that_are_no_table_are_refused(values):
+    with pytest.raises(UserError, match=r"model-5/config\.json holds no table of settings"):
+        cfg.from_dict(values, "model-5/config.json")
+
+
+def test_a_checkpoint_from_before_a_setting_has_its_default():
+    values = dataclasses.asdict(cfg.DATASETS["Demo"])
+    del values["single_region_noise"]
+    expected = dataclasses.replace(cfg.DATASETS["Demo"], single_region_noise=0.0)
+    assert cfg.from_dict(values, "config.json") == expected
 
 
 # The command line

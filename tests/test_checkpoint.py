@@ -148,7 +148,7 @@ def test_config_of_another_version_is_refused(trained, tmp_path):
     values = json.loads((folder / "config.json").read_text())
     values["dropout"] = values.pop("input_keep_prob")
     (folder / "config.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match=r"model-7.config\.json .* differ: dropout, input_keep_prob"):
+    with pytest.raises(UserError, match=r"model-7.config\.json .* differ: dropout\)"):
         checkpoint.load(folder)
 
 

@@ -59,7 +59,7 @@ def test_dim_image():
 )
 def test_size_without_whole_cells_is_refused(name, size, sizes):
     for answer in (cnn.grid_shape, lambda name, size: cnn.load(name, input_size=size)):
-        with pytest.raises(UserError, match=f"cnn_input_size: {size} .* take {sizes} "):
+        with pytest.raises(UserError, match=rf"an input of {size} pixels \(cnn_input_size, .* take {sizes} "):
             answer(name, size)
 
 

@@ -32,4 +32,5 @@ def test_the_flag_chooses_the_device():
 def test_a_gpu_that_is_not_there_is_an_error():
     _, said, status = start("'4711'")
     assert status == 2
-    assert said == "-c: error: --gpu 4711: TensorFlow finds no such GPU; leave the flag out to run on the CPU\n"
+    assert said.startswith("-c: error: --gpu 4711: TensorFlow finds no such GPU; leave the flag out")
+    assert len(said.splitlines()) == 1

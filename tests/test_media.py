@@ -87,7 +87,7 @@ def test_batches_are_full_but_the_last(tmp_path):
     path = make_media.write_video(tmp_path / "v.mp4", make_media.numbered_frames(10))
     assert [len(batch) for batch in media.read_frames(path, batch_size=4)] == [4, 4, 2]
     assert [len(batch) for batch in media.read_frames(path, [1] * 9, batch_size=4)] == [4, 4, 1]
-    assert [len(batch) for batch in media.read_frames(path, batch_size=4, n_frames=5)] == [4, 1]
+    assert [len(batch) for batch in media.read_frames(path, np.arange(5), batch_size=4)] == [4, 1]
     assert list(media.read_frames(path, [])) == []
 
 
@@ -104,8 +104,8 @@ def test_variable_rate_gives_the_frames_that_were_stored(tmp_path):
 @pytest.mark.parametrize("promised", [0, 5, 11, 13, 40])
 def test_samples_do_not_depend_on_the_promised_number_of_frames(tmp_path, monkeypatch, promised):
     path = make_media.write_video(tmp_path / "v.mp4", make_media.numbered_frames(12))
-    assert media._guess_n_frames(path) == 12
-    monkeypatch.setattr(media, "_guess_n_frames", lambda path: promised)
+    assert media._count_packets(path)[0] == 12
+    monkeypatch.setattr(media, "_count_packets", lambda path: (promised, ""))
     for n_samples in (1, 4, 30):
         samples = media.sample_frames(path, n_samples, (8, 8))
         assert make_media.numbers(samples) == media.sample_indices(12, n_samples).tolist()
@@ -213,6 +213,17 @@ def test_what_decodes_of_a_broken_video_is_used(tmp_path, damage):
 
 
 # ------------------------------------------------------------------------------------------------ failures
+
+
+@pytest.mark.parametrize("options", [["broken.mkv"], ["-movflags", "+faststart", "broken.mp4"]])
+def test_a_video_that_is_cut_off_is_read_unless_it_has_to_be_whole(tmp_path, options):
+    path = make_media.write_video(tmp_path / options[-1], make_media.noise_frames(40), *options[:-1])
+    whole = media.sample_frames(path, 4, (16, 16), whole=True)
+    assert len(whole) == 4
+    make_media.truncate(path, 0.6)
+    assert len(media.sample_frames(path, 4, (16, 16))) == 4
+    with pytest.raises(UserError, match=rf"{path.name}: cut off \("):
+        media.sample_frames(path, 4, (16, 16), whole=True)
 
 
 def test_files_without_a_video(tmp_path):

@@ -1,0 +1,76 @@
+"""The stages on a tiny Demo data set: training on single regions, the captioner's own captions, scores of maps."""
+
+import json
+
+import numpy as np
+import pytest
+from test_commands import SMALL, run, settings
+
+import demo_data
+import media
+
+DEMO = ("--dataset", "Demo")
+COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder after stages 1 and 2."""
+    folder = tmp_path_factory.mktemp("demo")
+    sizes = ("--n_train", "6", "--n_validate", "2", "--n_test", "2")
+    run("demo_data.py", "--seed", "5", *sizes, "--workers", "1", cwd=folder)
+    assert "10 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
+    run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=9"), cwd=folder)
+    return folder
+
+
+def test_maps_are_scored_for_every_word_that_names_something(trained):
+    printed = run("evaluate_saliency.py", *DEMO, *COARSE, cwd=trained)
+    stored = json.loads((trained / "experiments/Demo/saliency_scores.json").read_text())
+    assert stored["split"] == "test"
+    words = {word for word in stored["scores"] if not word.startswith("all ")}
+    info = json.loads((trained / "DATA/Demo/test_videodatainfo.json").read_text())
+    said = {word for sentence in info["sentences"] for word in sentence["caption"].split()}
+    assert words and words <= said & set(demo_data.WORD_CLASSES)
+    for name, row in stored["scores"].items():
+        assert name in printed
+        assert 0 < row["clip_chance"] < 0.5
+        assert all(0 <= row[score] <= 1 for score in row if score != "n")
+    nouns = [word for word in words if demo_data.WORD_CLASSES[word] == "noun"]
+    assert stored["scores"]["all nouns"]["n"] == sum(stored["scores"][word]["n"] for word in nouns)
+
+
+def test_the_own_caption_is_explained_as_a_gif(trained):
+    printed = run("visualization.py", *DEMO, "--media_id", "video8", "--format", "gif", *COARSE, cwd=trained)
+    assert "(the captioner's own caption)" in printed
+    (gif,) = (trained / "experiments/Demo/saliency").glob("video8-*-own.gif")
+    n_frames = demo_data.load_truth(trained / "DATA/Demo", "video8").masks.shape[1]
+    assert media.probe(gif).n_frames == n_frames  # 12 frames a second: all of them
+    with np.load(gif.with_suffix(".npz")) as arrays:
+        assert arrays["own_caption"]
+        assert arrays["raw_maps"].shape == (n_frames, len(arrays["words"]), 4, 4)
+        assert arrays["raw_maps"].max() <= 1e-5  # minus a Kullback-Leibler divergence
+        assert arrays["temporal_curves"].shape == (n_frames, len(arrays["words"]))
+
+
+def test_an_input_without_whole_cells_is_told_before_training(trained):
+    wrong = settings(*SMALL, "saliency_input_size=500")
+    before = sorted(trained.glob("experiments/Demo/*"))
+    printed = run("run_s2vt.py", *DEMO, "--train", *wrong, cwd=trained, status=2)
+    assert "an input of 500 pixels" in printed
+    assert sorted(trained.glob("experiments/Demo/*")) == before
+
+
+def test_regions_that_are_not_stored_are_told_before_training(trained):
+    regions = next(trained.glob("DATA/descriptors/Demo/*/video3.regions.npy"))
+    content = regions.read_bytes()
+    regions.unlink()
+    before = sorted(trained.glob("experiments/Demo/*"))
+    printed = run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL), cwd=trained, status=2)
+    assert "1 of 6 media have no descriptors" in printed
+    assert sorted(trained.glob("experiments/Demo/*")) == before
+    regions.write_bytes(content)
+
+
+def test_a_negative_seed_is_told(tmp_path):
+    assert "the seed -1 is negative" in run("demo_data.py", "--seed", "-1", cwd=tmp_path, status=2)
