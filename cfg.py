@@ -119,6 +119,7 @@ DATASETS = {
             experiment="experiments/Demo",
             media="video",
             cnn="efficientnet_lite0",
+            n_sampled_frames=13,  # the clips last three seconds
             dim_hidden=256,
             dim_word_emb=64,
             batch_size=64,
