@@ -375,7 +375,7 @@ class Samples:
     def _descriptors(self, k, region_rng):
         """The descriptors of sample k [N, D]; with `region_rng` those of one region, drawn by it [1, D].
 
-        A thing is as sure from its edge as from its middle until noise makes the certainty grow with the evidence.
+        A region's descriptor gets noise, for the reason that README gives at equation 9.
         """
         if region_rng is None:
             return as_sequence(load_descriptors(self.config, self.media_ids[k]))

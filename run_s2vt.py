@@ -3,7 +3,7 @@
     python run_s2vt.py --dataset Flickr8k --train
     python run_s2vt.py --dataset Flickr8k --train --resume
     python run_s2vt.py --dataset Flickr8k --test                              (the best checkpoint on validation)
-    python run_s2vt.py --dataset Flickr8k --test --checkpoint 1500 --beam_size 5
+    python run_s2vt.py --dataset Flickr8k --test --checkpoint 3000 --beam_size 5
 
 It reads the descriptors that preprocessing.py stores. --train writes checkpoints `model-<step>`, `loss.tsv`
 (checkpoint, train, validation) and TensorBoard's scalars into the experiment's folder, in place of what an earlier
