@@ -194,7 +194,9 @@ def write_video(path, frames, fps):
         video = video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER)
         return video.filter("setparams", color_primaries="bt709", color_trc="bt709")
 
-    options = {"format": "mp4", "vcodec": "libx264", "pix_fmt": "yuv420p", "crf": 18, "movflags": "+faststart"}
+    # The preset takes half the time of x264's own; files are as small, and the pictures hardly worse.
+    options = {"format": "mp4", "vcodec": "libx264", "preset": "veryfast", "crf": 18, "pix_fmt": "yuv420p"}
+    options["movflags"] = "+faststart"
     _encode(path, even, fps, bt709, options)
 
 
