@@ -146,7 +146,7 @@ def test_test_scores_every_caption_of_the_split(trained):
     run_line = json.loads((experiment / "scores.txt").read_text().splitlines()[-1])
     assert run_line["beam_size"] == 2
     assert 0 <= run_line["Bleu_1"] <= 1
-    predictions = json.loads((experiment / f"model-{run_line['checkpoint']}.json").read_text())["predictions"]
+    predictions = json.loads((experiment / f"model-{run_line['checkpoint']}-beam2.json").read_text())["predictions"]
     assert len(predictions) == 3
 
 

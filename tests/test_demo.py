@@ -20,7 +20,7 @@ def trained(tmp_path_factory):
     sizes = ("--n_train", "6", "--n_validate", "2", "--n_test", "2")
     run("demo_data.py", "--seed", "5", *sizes, "--workers", "1", cwd=folder)
     assert "10 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
-    run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=9"), cwd=folder)
+    run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=16"), cwd=folder)
     return folder
 
 

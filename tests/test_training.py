@@ -358,6 +358,33 @@ def test_there_must_be_something_to_resume(copied):
         training.resume(config_of("copied"), [])
 
 
+def change_state(folder, **values):
+    path = folder / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_run_is_not_resumed_on_other_samples(copied):
+    change_state(copied / "model-24", n_samples=1)
+    with pytest.raises(UserError, match=r"model-24 was trained on 1 captions, and now there are \d+: .* train anew"):
+        training.resume(config_of("copied"), [])
+
+
+def test_descriptors_of_another_cnn_are_refused(copied):
+    config = config_of("copied")
+    change_state(copied / "model-24", cnn_weights_id="one")
+    stored = config.descriptors_dir / data_loader.CNN_FILE
+    before = stored.read_bytes() if stored.exists() else None
+    try:
+        stored.write_text(json.dumps({"weights_id": "other"}))
+        message = r"model-24 was trained on descriptors of .* with other weights \(one\) than those in .* \(other\)"
+        with pytest.raises(UserError, match=message):
+            training.resume(config, [])
+        with pytest.raises(UserError, match=message):
+            testing.test("MSR-VTT", copied, 24)
+    finally:
+        stored.unlink() if before is None else stored.write_bytes(before)
+
+
 def test_second_interrupt_does_not_wait():
     handler = signal.getsignal(signal.SIGINT)
     with training.interrupt_flag() as interrupted:
@@ -395,10 +422,12 @@ def test_new_training_replaces_its_own_files_alone():
     experiment = Path("experiments/old")
     write_checkpoints(experiment, {3: 2.0, 6: 1.0})
     foreign = ["notes.txt", "model-x.json", "model-6.bak.json", "figures/model-3/figure.png"]
-    for name in ("loss.tsv", "scores.txt", "model-6.json", "model-99.json", "tensorboard/events", *foreign):
+    ours = ["loss.tsv", "scores.txt", "saliency_scores.json", "tensorboard/events"]
+    ours += ["model-6.json", "model-99.json", "model-6-validate.json", "model-6-validate-beam5.json"]
+    for name in (*ours, *foreign):
         (experiment / name).parent.mkdir(parents=True, exist_ok=True)
         (experiment / name).write_text(name)
-    (experiment / ".model-9.partial-123").mkdir()
+    (experiment / ".model-9.partial-99999999").mkdir()  # no process has such a number
     training.start(config_of("old"))
     assert content(experiment) == {Path(name): name.encode() for name in foreign}
     assert sorted(path.name for path in experiment.iterdir()) == sorted({name.split("/")[0] for name in foreign})
@@ -466,7 +495,7 @@ def test_scores_and_predictions_are_written_down(copied, no_java):
     assert other.items() >= about.items()
     lines = (copied / "scores.txt").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [run, other]
-    assert len(json.loads((copied / "model-6.json").read_text())["predictions"]) == 5
+    assert len(json.loads((copied / "model-6-validate-beam3.json").read_text())["predictions"]) == 5
 
 
 def test_batch_size_does_not_change_the_captions(trainer):
