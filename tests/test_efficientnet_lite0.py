@@ -141,3 +141,35 @@ def test_photograph_of_an_officer_shows_a_military_uniform(size):
     assert rgb > 0.4
     assert rgb > bgr + 0.05
     assert rgb > other_range + 0.05
+
+
+COCO = Path(__file__).resolve().parents[2] / "shared/data/COCO/train2017"
+CLASSES = {  # photographs that one thing fills, and the ImageNet classes of that thing
+    "000000466137": {850},  # teddy bear
+    "000000488571": {963},  # pizza
+    "000000121647": {963},  # pizza
+    "000000054718": {101, 385, 386},  # tusker, Indian and African elephant
+    "000000069468": {760},  # refrigerator
+    "000000187334": {348, 349},  # ram, bighorn
+    "000000281789": {340},  # zebra
+}
+
+
+@pytest.mark.skipif(not COCO.is_dir(), reason="no photographs of COCO in ../shared")
+def test_photographs_show_what_fills_them():
+    model = efficientnet_lite0.build(include_top=True, input_size=256)
+    pictures = [geometry.fit_whole(np.asarray(Image.open(COCO / f"{name}.jpg")), 256) for name in CLASSES]
+    logits = np.asarray(model(efficientnet_lite0.preprocess(np.stack(pictures).astype(np.float32))))  # [7, 1000]
+    assert [name for name, best in zip(CLASSES, logits.argmax(-1), strict=True) if best not in CLASSES[name]] == []
+
+
+def test_activations_of_the_last_grid_stay_what_they_were():
+    y, x = np.mgrid[:256, :256]
+    picture = np.stack([x, y, (x // 32 + y // 32) % 2 * 255], axis=-1).astype(np.float32)  # slopes and a chessboard
+    model = efficientnet_lite0.build(input_size=256)
+    grid = np.asarray(model(efficientnet_lite0.preprocess(picture[None])))[0]  # [8, 8, 1280]
+    strongest = [113, 897, 930, 468]
+    assert np.argsort(-grid.mean(axis=(0, 1)))[:4].tolist() == strongest
+    np.testing.assert_allclose(grid[2, 5, strongest], [2.70197, 1.83384, 1.49810, 2.92449], atol=1e-3)
+    np.testing.assert_allclose(grid[7, 0, strongest], [5.06357, 2.75507, 2.34525, 2.34367], atol=1e-3)
+    assert grid.mean() == pytest.approx(0.0526616, abs=1e-5)
