@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cfg
@@ -86,8 +87,13 @@ def main():
     run("run_s2vt.py", *demo, "--train", *["--resume"] * can_resume(config))
     run("run_s2vt.py", *demo, "--test")
     run("evaluate_saliency.py", *demo, "--limit", str(N_SCORED))
-    for video_id, caption in test_clips(config):
-        run("visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
+    with ThreadPoolExecutor(2) as pool:  # two at a time: half of each is start-up, on one core
+        videos = [
+            pool.submit(run, "visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
+            for video_id, caption in test_clips(config)
+        ]
+    for video in videos:
+        video.result()  # its failure is ours
     print_table(config.experiment)
     print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")
     print("one tile a word, each under its map; the curve below a tile tells when the word is salient.")
