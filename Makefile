@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(RUN) demo.py
 
 test: $(VENV)/.installed-dev
-	$(RUN) -m pytest -q -n 2 --dist loadfile tests
+	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .

@@ -1,13 +1,19 @@
 """The stages on a tiny Demo data set: training on single regions, the captioner's own captions, scores of maps."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 from test_commands import SMALL, run, settings
 
+import cfg
+import data_loader
 import demo_data
 import media
+import training
+from errors import UserError
 
 DEMO = ("--dataset", "Demo")
 COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
@@ -17,9 +23,9 @@ COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
 def trained(tmp_path_factory):
     """The folder after stages 1 and 2."""
     folder = tmp_path_factory.mktemp("demo")
-    sizes = ("--n_train", "6", "--n_validate", "2", "--n_test", "2")
+    sizes = ("--n_train", "3", "--n_validate", "1", "--n_test", "1")
     run("demo_data.py", "--seed", "5", *sizes, "--workers", "1", cwd=folder)
-    assert "10 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
+    assert "5 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
     run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=16"), cwd=folder)
     return folder
 
@@ -41,10 +47,10 @@ def test_maps_are_scored_for_every_word_that_names_something(trained):
 
 
 def test_the_own_caption_is_explained_as_a_gif(trained):
-    printed = run("visualization.py", *DEMO, "--media_id", "video8", "--format", "gif", *COARSE, cwd=trained)
+    printed = run("visualization.py", *DEMO, "--media_id", "video4", "--format", "gif", *COARSE, cwd=trained)
     assert "(the captioner's own caption)" in printed
-    (gif,) = (trained / "experiments/Demo/saliency").glob("video8-*-own.gif")
-    n_frames = demo_data.load_truth(trained / "DATA/Demo", "video8").masks.shape[1]
+    (gif,) = (trained / "experiments/Demo/saliency").glob("video4-*-own.gif")
+    n_frames = demo_data.load_truth(trained / "DATA/Demo", "video4").masks.shape[1]
     assert media.probe(gif).n_frames == n_frames  # 12 frames a second: all of them
     with np.load(gif.with_suffix(".npz")) as arrays:
         assert arrays["own_caption"]
@@ -53,23 +59,20 @@ def test_the_own_caption_is_explained_as_a_gif(trained):
         assert arrays["temporal_curves"].shape == (n_frames, len(arrays["words"]))
 
 
-def test_an_input_without_whole_cells_is_told_before_training(trained):
-    wrong = settings(*SMALL, "saliency_input_size=500")
+@pytest.mark.parametrize("change", ["cells", "regions"])
+def test_what_does_not_fit_is_told_before_the_old_experiment_is_removed(trained, monkeypatch, change):
+    monkeypatch.chdir(trained)
+    config = cfg.override(cfg.DATASETS["Demo"], SMALL)
+    if change == "cells":
+        config, message = dataclasses.replace(config, saliency_input_size=500), "an input of 500 pixels"
+    else:
+        config, message = dataclasses.replace(config, descriptors_root="copied"), "1 of 3 media have no descriptors"
+        shutil.copytree("DATA/descriptors", "copied")
+        data_loader.regions_path(config, "video2").unlink()
     before = sorted(trained.glob("experiments/Demo/*"))
-    printed = run("run_s2vt.py", *DEMO, "--train", *wrong, cwd=trained, status=2)
-    assert "an input of 500 pixels" in printed
+    with pytest.raises(UserError, match=message):
+        training.start(config)
     assert sorted(trained.glob("experiments/Demo/*")) == before
-
-
-def test_regions_that_are_not_stored_are_told_before_training(trained):
-    regions = next(trained.glob("DATA/descriptors/Demo/*/video3.regions.npy"))
-    content = regions.read_bytes()
-    regions.unlink()
-    before = sorted(trained.glob("experiments/Demo/*"))
-    printed = run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL), cwd=trained, status=2)
-    assert "1 of 6 media have no descriptors" in printed
-    assert sorted(trained.glob("experiments/Demo/*")) == before
-    regions.write_bytes(content)
 
 
 def test_a_negative_seed_is_told(tmp_path):
