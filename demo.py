@@ -4,7 +4,7 @@
 
 It generates the Demo clips, computes their descriptors, trains a captioner, draws overlay videos of six test clips, and
 ends with a table: the scores of the captions of the test split, and of the saliency maps against the exact masks of the
-things. A second run goes on where a killed one stopped. Under ten minutes on two cores.
+things. A second run goes on where a killed one stopped. About ten minutes on two cores.
 """
 
 import argparse
