@@ -92,8 +92,11 @@ def main():
             pool.submit(run, "visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
             for video_id, caption in test_clips(config)
         ]
-    for video in videos:
-        video.result()  # its failure is ours
+        try:
+            for video in videos:
+                video.result()  # its failure is ours
+        finally:
+            pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C no other starts
     print_table(config.experiment)
     print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")
     print("one tile a word, each under its map; the curve below a tile tells when the word is salient.")

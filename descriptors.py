@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 from tqdm import tqdm
 
+import annotations
 import cnn
 import data_loader
 import files
@@ -131,7 +132,7 @@ def preprocess(config):
 
     The media that could not be read are also written to `failures.json` beside the descriptors.
     """
-    chosen = list(data_loader.read_media(config).values())
+    chosen = list(annotations.read_media(config).values())
     missing = [medium for medium in chosen if not data_loader.is_stored(config, medium.id)]
     failures = {}
     if not missing and not config.cnn_weights:

@@ -40,13 +40,13 @@ def evaluate(saved, split, limit=None):
     """
     from tqdm import tqdm
 
-    import data_loader
+    import annotations
     import demo_data
     import explanation
     import pointing
 
     extractor = explanation.load_cnn(saved)
-    chosen = data_loader.split_media(data_loader.read_media(saved.config), split)[:limit]
+    chosen = annotations.split_media(annotations.read_media(saved.config), split)[:limit]
     scores = collections.defaultdict(list)
     for k, medium in enumerate(tqdm(chosen, unit="clip", desc="pointing game")):
         sentence = medium.captions[k % len(medium.captions)]

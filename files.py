@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their final name, then renamed."""
+"""Text files read, and files and folders written whole or not at all: beside their final name, then renamed."""
 
 import contextlib
 import json
@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 from pathlib import Path
+
+from errors import UserError
 
 PARTIAL = ".partial"
 
@@ -94,3 +96,21 @@ def write_text(path, text):
 def write_json(path, value, indent=1):
     """Write a JSON file in UTF-8, whole; TypeError for what JSON cannot hold."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_text(path, what):
+    """The content of a text file; UserError, saying `what` was expected there, where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: expected {what}; README.md draws the layout") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}): expected {what}") from None
+
+
+def read_json(path, what):
+    """The content of a JSON file; UserError, saying `what` was expected there, where it cannot be read."""
+    try:
+        return json.loads(read_text(path, what))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): expected {what}") from None

@@ -132,8 +132,8 @@ def read_frames(path, indices=None, size=None, batch_size=32):
     """Generate the frames of a video, all or those of `indices`, in batches uint8 [b, h, w, 3] with b <= batch_size.
 
     `indices` count decoded frames and ascend; a repeated one is decoded once and given again. `size` (width, height)
-    squashes the whole frame, else it keeps its own. What decodes before and after a
-    defect is good: UserError only where an index never comes, or no frame at all decodes.
+    squashes the whole frame, else it keeps its own. What decodes before and after a defect is good: UserError only
+    where an index never comes, or no frame at all decodes.
     """
     if indices is not None and len(indices) == 0:
         return

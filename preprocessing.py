@@ -30,6 +30,7 @@ def main():
     args = parse_args()
     config = cfg.from_arguments(args)
 
+    import annotations
     import data_loader
     import descriptors
 
@@ -38,7 +39,7 @@ def main():
 
         if not demo_data.is_complete(config.data_dir):
             demo_data.generate(config.data_dir)
-    data_loader.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
+    annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
     device.start_tensorflow(args.gpu)
     start = time.perf_counter()
     n_stored, failures = descriptors.preprocess(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+import annotations
 import cfg
 import checkpoint
 import data_loader
@@ -47,7 +48,7 @@ def test(dataset, experiment, number=None, split="test", beam_size=1, assignment
     saved.check_dataset(dataset)
     saved.config = cfg.override(saved.config, assignments, TEST_SETTINGS)
     saved.check_descriptors()
-    media = data_loader.split_media(data_loader.read_media(saved.config), split)
+    media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:
         raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
     media = data_loader.usable_media(saved.config, media)

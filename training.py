@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import annotations
 import cfg
 import checkpoint
 import cnn
@@ -21,7 +22,6 @@ from errors import UserError
 
 # What --resume may change: neither the shapes nor the sense of the weights depend on it.
 RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
-
 
 PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+)?\.json")  # what --test writes
 
@@ -33,7 +33,7 @@ class Trainer:
         """`media`: all media of the data set; those of the training and the validation split are used."""
         self.config, self.vocabulary, self.model = config, vocabulary, model
         train, validate = (
-            data_loader.usable_media(config, data_loader.split_media(media, split)) for split in ("train", "validate")
+            data_loader.usable_media(config, annotations.split_media(media, split)) for split in ("train", "validate")
         )
         self.samples = data_loader.training_samples(config, vocabulary, train)
         self.validation = data_loader.validation_samples(config, vocabulary, validate)
@@ -120,8 +120,8 @@ class Trainer:
 def start(config):
     """A new Trainer: vocabulary from the training split, initial weights from the seed."""
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
-    media = data_loader.read_media(config)
-    train = data_loader.usable_media(config, data_loader.split_media(media, "train"))
+    media = annotations.read_media(config)
+    train = data_loader.usable_media(config, annotations.split_media(media, "train"))
     captions = [caption for medium in train for caption in medium.captions]
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
     dim_image = data_loader.load_descriptors(config, train[0].id).shape[-1]
@@ -143,7 +143,7 @@ def resume(config, assignments):
         cfg.override(saved.config, assignments, RESUME_SETTINGS), experiment=config.experiment
     )
     saved.check_descriptors()
-    trainer = Trainer(saved.config, saved.vocabulary, saved.model, data_loader.read_media(saved.config))
+    trainer = Trainer(saved.config, saved.vocabulary, saved.model, annotations.read_media(saved.config))
     trainer.restore(saved)
     return trainer
 

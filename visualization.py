@@ -53,12 +53,12 @@ def parse_args():
 
 def medium_path(args, saved):
     """The file that the command line names; UserError where there is none."""
-    import data_loader
+    import annotations
 
     if args.media is not None:
         return Path(args.media)
     saved.check_dataset(args.dataset)
-    medium = data_loader.find_medium(data_loader.read_media(saved.config), args.media_id)
+    medium = annotations.find_medium(annotations.read_media(saved.config), args.media_id)
     if not medium.path.exists():
         raise UserError(f"{medium.path} is missing: the annotations name it, its file should be there")
     return medium.path

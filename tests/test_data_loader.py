@@ -1,4 +1,4 @@
-"""Words, descriptors and batches; the layouts of the data sets are in test_data_layouts.py."""
+"""Words, descriptors and batches; the layouts of the data sets are in test_annotations.py."""
 
 import dataclasses
 import json
@@ -10,7 +10,8 @@ import pytest
 import cfg
 import data_loader
 import device
-from data_loader import Medium, Vocabulary
+from annotations import Medium
+from data_loader import Vocabulary
 from errors import UserError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import annotations
 import cfg
-import data_loader
 import demo_data
 import demo_events
 import demo_scenes
@@ -205,7 +205,7 @@ def test_an_event_leaves_its_thing_alone_before_and_after(verb):
 
 def test_layout_is_that_of_msr_vtt(folder):
     config = dataclasses.replace(cfg.DATASETS["Demo"], data_dir=str(folder))
-    clips = data_loader.read_media(config)
+    clips = annotations.read_media(config)
     assert {medium.id: medium.split for medium in clips.values()} == {
         "video0": "train",
         "video1": "train",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import annotations
 import cfg
 import checkpoint
 import data_loader
@@ -140,7 +141,7 @@ def golden_trainer(golden, folder):
     model.load_reference_weights(golden)
     captions = golden_captions(golden["caption"], golden["caption_mask"])
     media = {
-        f"{split} {k}": data_loader.Medium(k, Path(f"{k}.mp4"), split, (caption,))
+        f"{split} {k}": annotations.Medium(k, Path(f"{k}.mp4"), split, (caption,))
         for split in ("train", "validate")
         for k, caption in enumerate(captions)
     }
@@ -226,7 +227,7 @@ def test_validation_counts_words_not_batches(trainer, monkeypatch):
     losses = [trainer.model.caption_loss(*batch) for batch in trainer.validation.batches()]
     assert abs(np.mean(losses) - by_fours) > 1e-4  # the mean of the batches is something else
     at_once = dataclasses.replace(trainer.config, batch_size=100)
-    media = data_loader.split_media(data_loader.read_media(at_once), "validate")
+    media = annotations.split_media(annotations.read_media(at_once), "validate")
     monkeypatch.setattr(trainer, "validation", data_loader.validation_samples(at_once, trainer.vocabulary, media))
     assert len(list(trainer.validation.batches())) == 1 < len(losses)
     assert trainer.validation_loss() == pytest.approx(by_fours, abs=1e-6)
@@ -500,7 +501,7 @@ def test_scores_and_predictions_are_written_down(copied, no_java):
 
 def test_batch_size_does_not_change_the_captions(trainer):
     saved = checkpoint.load("experiments/unbroken/model-24")
-    media = data_loader.split_media(data_loader.read_media(saved.config), "validate")
+    media = annotations.split_media(annotations.read_media(saved.config), "validate")
     captions = []
     for batch_size in (1, 4, 100):
         saved.config = dataclasses.replace(saved.config, batch_size=batch_size)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import annotations
 import cfg
-import data_loader
-from data_loader import Medium
+from annotations import Medium
 from errors import UserError
 
 FLICKR8K_DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "Flickr8k"
@@ -104,63 +104,63 @@ def msr_vtt_media(train_val="TrainValVideo", test="TestVideo"):
 
 
 def test_msr_vtt():
-    media = data_loader.read_media(lay_out("MSR-VTT"))
+    media = annotations.read_media(lay_out("MSR-VTT"))
     assert list(media.values()) == msr_vtt_media()
     assert list(media) == ["video0", "video1", "v2"]
 
 
 def test_msr_vtt_with_all_videos_in_one_folder():
-    media = data_loader.read_media(lay_out("MSR-VTT", {"TrainValVideo": None, "TestVideo": None, "videos": FOLDER}))
+    media = annotations.read_media(lay_out("MSR-VTT", {"TrainValVideo": None, "TestVideo": None, "videos": FOLDER}))
     assert list(media.values()) == msr_vtt_media("videos", "videos")
 
 
 def test_msr_vtt_without_the_test_set():
-    media = data_loader.read_media(lay_out("MSR-VTT", {TEST_JSON: None, "TestVideo": None}))
+    media = annotations.read_media(lay_out("MSR-VTT", {TEST_JSON: None, "TestVideo": None}))
     assert list(media.values()) == msr_vtt_media()[:2]
-    assert data_loader.split_media(media, "test") == []
+    assert annotations.split_media(media, "test") == []
 
 
 def test_msr_vtt_without_the_test_videos():
-    assert list(data_loader.read_media(lay_out("MSR-VTT", {"TestVideo": None})).values()) == msr_vtt_media()
+    assert list(annotations.read_media(lay_out("MSR-VTT", {"TestVideo": None})).values()) == msr_vtt_media()
 
 
 def test_demo_has_the_layout_of_msr_vtt():
     lay_out("MSR-VTT")
     config = dataclasses.replace(cfg.DATASETS["Demo"], data_dir="DATA/MSR_VTT")
-    assert list(data_loader.read_media(config).values()) == msr_vtt_media()
+    assert list(annotations.read_media(config).values()) == msr_vtt_media()
 
 
 @pytest.mark.parametrize("layout", ["Flickr8k", "Flickr30k", "Flickr30k, lists"])
 def test_flickr(layout):
     config = lay_out(layout)
-    media = data_loader.read_media(config)
+    media = annotations.read_media(config)
     folder = Path(config.data_dir) / ("Flicker8k_Dataset" if layout == "Flickr8k" else "flickr30k-images")
     assert media == {i: Medium(i, folder / f"{i}.jpg", SPLITS[i], CAPTIONS[i]) for i in SPLITS}
 
 
 @pytest.mark.skipif(not FLICKR8K_DATA.exists(), reason=f"{FLICKR8K_DATA} is not there")
 def test_the_real_flickr8k():
-    media = data_loader.read_media(dataclasses.replace(cfg.DATASETS["Flickr8k"], data_dir=str(FLICKR8K_DATA)))
-    sizes = [len(data_loader.split_media(media, split)) for split in data_loader.SPLITS]
+    media = annotations.read_media(dataclasses.replace(cfg.DATASETS["Flickr8k"], data_dir=str(FLICKR8K_DATA)))
+    sizes = [len(annotations.split_media(media, split)) for split in annotations.SPLITS]
     assert sizes == [6000, 1000, 1000]
     assert {len(medium.captions) for medium in media.values()} == {5}
-    assert all(data_loader.tokenize(caption) for medium in media.values() for caption in medium.captions)
+    assert all(caption.strip() for medium in media.values() for caption in medium.captions)
     assert all(medium.path.is_file() for medium in media.values())
 
 
 def test_files_written_on_windows_are_read_as_well():
     text = "\ufeff" + TOKENS.replace("\n", "\r\n")
     config = lay_out("Flickr8k", {TOKEN_FILE: text.encode(), "Flickr_8k.trainImages.txt": b"a.b.jpg\r\n"})
-    assert data_loader.read_media(config)["a.b"].captions == CAPTIONS["a.b"]
+    assert annotations.read_media(config)["a.b"].captions == CAPTIONS["a.b"]
 
 
 def test_splits_keep_the_order_of_the_annotations():
     tokens = "".join(f"{n}.jpg#0\tdog\n" for n in (1, 2, 3))
     splits = images(*((f"{n}.jpg", "train") for n in (3, 1, 2)))
     changes = {"results_20130124.token": tokens, SPLITS_JSON: splits}
-    media = data_loader.read_media(lay_out("Flickr30k", changes))
-    assert [medium.id for medium in data_loader.split_media(media, "train")] == ["3", "1", "2"]
-    assert data_loader.split_media(media, "validate") == []
+    media = annotations.read_media(lay_out("Flickr30k", changes))
+    assert [medium.id for medium in annotations.split_media(media, "train")] == ["3", "1", "2"]
+    assert annotations.split_media(media, "validate") == []
 
 
 def video(video_id, split):
@@ -212,7 +212,7 @@ def video(video_id, split):
 def test_a_wrong_layout_is_told_by_its_file(layout, name, text, message):
     config = lay_out(layout, {name: text})
     with pytest.raises(UserError, match=message) as error:
-        data_loader.read_media(config)
+        annotations.read_media(config)
     whole_folder = "neither" in message or "no splits" in message
     source = config.data_dir if whole_folder else str(Path(config.data_dir) / name)
     assert str(error.value).startswith(source)
@@ -223,7 +223,7 @@ def test_images_without_captions_are_counted_and_one_is_named():
     config = lay_out("Flickr8k", {"Flickr_8k.trainImages.txt": "a.b.jpg\nx.jpg\ny.jpg\n"})
     message = "^2 images of the splits have no caption in DATA/Flickr8k/Flickr8k.token.txt, such as 'x.jpg'$"
     with pytest.raises(UserError, match=message):
-        data_loader.read_media(config)
+        annotations.read_media(config)
 
 
 def test_images_whose_names_differ_in_the_ending_only_are_told():
@@ -231,24 +231,24 @@ def test_images_whose_names_differ_in_the_ending_only_are_told():
         "Flickr8k", {"Flickr8k.token.txt": TOKENS + "e.png#0\ta tree\n", "Flickr_8k.devImages.txt": "e.png\n"}
     )
     with pytest.raises(UserError, match=r"DATA/Flickr8k name 'e\.png' and 'e\.jpg': an image's id is its name without"):
-        data_loader.read_media(config)
+        annotations.read_media(config)
 
 
 @pytest.mark.parametrize("dataset", cfg.DATASETS)
 def test_a_data_set_that_is_not_there_is_told(dataset):
-    assert dataset in data_loader.READERS
+    assert dataset in annotations.READERS
     folder = cfg.DATASETS[dataset].data_dir
     with pytest.raises(UserError, match=rf"^{folder} is missing: put \(or link\) {dataset} there"):
-        data_loader.read_media(cfg.DATASETS[dataset])
+        annotations.read_media(cfg.DATASETS[dataset])
 
 
 def test_find_medium():
     media = {i: Medium(i, Path(i), "train", ("x",)) for i in ("video1", "video12", "a", "a.b")}
-    assert data_loader.find_medium(media, "video12").id == "video12"
-    assert data_loader.find_medium(media, "video1.mp4").id == "video1"
-    assert data_loader.find_medium(media, "a.b").id == "a.b"
-    assert data_loader.find_medium(media, "a.b.jpg").id == "a.b"
+    assert annotations.find_medium(media, "video12").id == "video12"
+    assert annotations.find_medium(media, "video1.mp4").id == "video1"
+    assert annotations.find_medium(media, "a.b").id == "a.b"
+    assert annotations.find_medium(media, "a.b.jpg").id == "a.b"
     with pytest.raises(UserError, match=r"no media id 'vdeo12' among the 4 of .*; similar: video12, video1$"):
-        data_loader.find_medium(media, "vdeo12")
+        annotations.find_medium(media, "vdeo12")
     with pytest.raises(UserError, match=r"no media id '#' .*; similar: video1, video12, a$"):
-        data_loader.find_medium(media, "#")
+        annotations.find_medium(media, "#")
