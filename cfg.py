@@ -29,6 +29,7 @@ class Config:
     saliency_input_size: int | None = None  # the CNN's input for saliency; larger: finer maps; None: as for captioning
     image_geometry: str = "whole"  # "crop": the reference's central square; "whole": squash the picture
     n_sampled_frames: int = 26
+    cnn_precision: str = "float32"  # "bfloat16": quicker where the processor has it
     descriptor_dtype: str = "float16"
 
     # Model
@@ -39,6 +40,7 @@ class Config:
     cell_clip: float | None = None
     input_keep_prob: float = 0.5
     output_keep_prob: float = 0.5
+    precision: str = "float32"  # of the factors of matrix products
 
     # Training (stage 2)
     word_count_threshold: int = 1
@@ -72,6 +74,8 @@ class Config:
         _one_of("media", self.media, ("video", "image"))
         _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
         _one_of("descriptor_dtype", self.descriptor_dtype, ("float16", "float32"))
+        for name in ("cnn_precision", "precision"):
+            _one_of(name, getattr(self, name), ("float32", "bfloat16"))
 
     @property
     def descriptors_dir(self):
@@ -79,6 +83,8 @@ class Config:
         parts = [self.cnn, self.image_geometry if self.media == "image" else f"{self.n_sampled_frames}frames"]
         if self.cnn_input_size:
             parts.append(str(self.cnn_input_size))
+        if self.cnn_precision != "float32":
+            parts.append(self.cnn_precision)
         return Path(self.descriptors_root) / self.dataset / "-".join([*parts, self.descriptor_dtype])
 
 

@@ -84,6 +84,7 @@ def build_model(config, vocabulary, dim_image, output_bias=None):
         output_keep_prob=config.output_keep_prob,
         seed=config.seed,
         output_bias=output_bias,
+        precision=config.precision,
     )
 
 
@@ -98,14 +99,18 @@ def save(experiment, step, config, vocabulary, model, optimizer, state):
         files.write_json(folder / "state.json", {"step": step, **state})
 
 
-def load(folder):
-    """Read a checkpoint -> Checkpoint; UserError where the folder is not one, or a damaged one."""
+def load(folder, assignments=(), allowed=()):
+    """Read a checkpoint, with the `--set` assignments applied to its settings -> Checkpoint.
+
+    UserError where the folder is not one, or a damaged one, or where a setting is assigned that is not `allowed`.
+    """
     folder = Path(folder)
     if not (folder / "weights.npz").is_file():
         raise UserError(f"{folder} is no checkpoint: there is no weights.npz in it")
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = cfg.from_dict(values, folder / "config.json")
+        config = cfg.override(config, assignments, allowed)
         vocabulary = data_loader.Vocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)

@@ -142,7 +142,8 @@ class Extractor:
 
         @tf.function(input_signature=[tf.TensorSpec([None, input_size, input_size, 3], tf.uint8)])
         def forward(frames):  # one trace for any number of frames
-            return model(preprocess(tf.cast(frames, tf.float32)), training=False)  # [n, Gy, Gx, D]
+            grids = model(preprocess(tf.cast(frames, tf.float32)), training=False)  # [n, Gy, Gx, D]
+            return tf.cast(grids, tf.float32)
 
         self._forward = forward
 
@@ -160,19 +161,34 @@ class Extractor:
         return grids
 
 
-def load(name, weights=None, input_size=None):
+@contextlib.contextmanager
+def _computing_in(precision):
+    """Context manager: Keras models that are built in it compute in that precision, with weights in float32."""
+    import keras
+
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def load(name, weights=None, input_size=None, precision="float32"):
     """A CNN with its weights, ready for frames of `input_size` pixels a side (its own size by default).
 
-    `weights` is a file; without one they come from the CNN's own source (a download for `inception_v3`, an installed
-    package for `efficientnet_lite0`). The extractor has `name`, `input_size`, `grid` (Gy, Gx), `dim` and `weights_id`,
-    a hash of the weights that stays the same whichever file they come from. UserError where there are no weights, the
-    file does not fit the CNN, or the size gives no whole grid.
+    It computes in `precision`, "float32" or "bfloat16"; its descriptors are float32 in any case. `weights` is a file;
+    without one they come from the CNN's own source (a download for `inception_v3`, an installed package for
+    `efficientnet_lite0`). The extractor has `name`, `input_size`, `grid` (Gy, Gx), `dim` and `weights_id`, a hash of the
+    weights that stays the same whichever file they come from. UserError where there are no weights, the file does not
+    fit the CNN, or the size gives no whole grid.
     """
     grid_shape(name, input_size)
     if weights and not Path(weights).is_file():
         raise UserError(f"cnn_weights: no file {weights}")
     size = input_size or CNNS[name].input_size
-    return Extractor(name, CNNS[name].build(weights, size), size)
+    with _computing_in(precision):
+        return Extractor(name, CNNS[name].build(weights, size), size)
 
 
 def _weights_id(model):

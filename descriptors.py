@@ -23,7 +23,7 @@ N_REGIONS = 128  # of a video, stored for training on single regions
 
 def load_cnn(config, input_size=None):
     """The configured CNN, for another input size than the configured one if `input_size` is given."""
-    return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size)
+    return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size, config.cnn_precision)
 
 
 def cnn_inputs(config, path, size, whole=False):

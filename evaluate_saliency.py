@@ -81,9 +81,8 @@ def main():
     import explanation
 
     experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint))
+    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
     saved.check_dataset(args.dataset)
-    saved.config = cfg.override(saved.config, args.set, explanation.SETTINGS)
     rows = tabulate(evaluate(saved, args.split, args.limit))
 
     print("share of maps whose maximum lies on the thing (%): over the whole clip, and frame by frame where it is seen")

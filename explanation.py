@@ -20,7 +20,7 @@ FRAMES_AT_ONCE = 32  # through the CNN
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 SHEET_FRAMES = 5  # a word, on a contact sheet
 # What --set may change here: the captioner does not depend on it.
-SETTINGS = ("data_dir", "cnn_weights", "saliency_input_size")
+SETTINGS = ("data_dir", "cnn_weights", "saliency_input_size", "cnn_precision", "precision")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ The LSTM's step input is concat(x_n, 0_E) while it reads and concat(0_H, word em
 zeros is zero, so each side is multiplied with its own rows of the kernel, and all steps of a sequence in one product.
 """
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,6 +28,16 @@ WEIGHT_NAMES = (
 DESCRIPTORS = tf.TensorSpec([None, None, None], tf.float32)  # [B, N, D]; one traced graph serves every size
 
 
+class Factors(NamedTuple):
+    """What the equations multiply with."""
+
+    embedding: tf.Tensor  # W_x [D, H]
+    input_rows: tf.Tensor  # the rows of W for the embedded descriptor [H, 4H]
+    word_rows: tf.Tensor  # ... for the embedding of a word [E, 4H]
+    recurrent_rows: tf.Tensor  # ... for h [H, 4H]
+    output: tf.Tensor  # W_p [H, V]
+
+
 def _uniform(seed):
     return keras.initializers.RandomUniform(-0.1, 0.1, seed=seed)
 
@@ -36,7 +48,8 @@ class S2VT(keras.layers.Layer):
     n_words V, dim_image D, dim_hidden H, dim_word_emb E; n_frame_step: the number of descriptors it is trained on
     (it reads any number); n_lstm_step L: the most words it writes; forget_bias, cell_clip: see the equations of
     `_cell`; input_keep_prob, output_keep_prob: dropout, in training only; seed: of the initial weights;
-    output_bias [V]: the initial `predict_word_b` (zeros if None).
+    output_bias [V]: the initial `predict_word_b` (zeros if None); precision: of the factors of matrix products,
+    "float32" or "bfloat16" (everything else is float32).
     """
 
     def __init__(
@@ -53,12 +66,14 @@ class S2VT(keras.layers.Layer):
         output_keep_prob=1.0,
         seed=0,
         output_bias=None,
+        precision="float32",
     ):
         super().__init__(name="s2vt")
         self.n_words, self.dim_image, self.dim_hidden, self.dim_word_emb = n_words, dim_image, dim_hidden, dim_word_emb
         self.n_frame_step, self.n_lstm_step = n_frame_step, n_lstm_step
         self.forget_bias, self.cell_clip = forget_bias, cell_clip
         self.input_keep_prob, self.output_keep_prob = input_keep_prob, output_keep_prob
+        self.precision = precision
 
         kernel_rows = dim_hidden + dim_word_emb + dim_hidden
         glorot = keras.initializers.GlorotUniform(seed=seed + 1)
@@ -93,20 +108,13 @@ class S2VT(keras.layers.Layer):
 
     # The LSTM
 
-    @property
-    def _input_rows(self):
-        """The kernel's rows for the embedded descriptors."""
-        return self.lstm_kernel[: self.dim_hidden]  # [H, 4H]
-
-    @property
-    def _word_rows(self):
-        """The kernel's rows for the word embedding."""
-        return self.lstm_kernel[self.dim_hidden : -self.dim_hidden]  # [E, 4H]
-
-    @property
-    def _recurrent_rows(self):
-        """The kernel's rows for the previous output h."""
-        return self.lstm_kernel[-self.dim_hidden :]  # [H, 4H]
+    def _factors(self):
+        """The weights that matrices are multiplied with, in the precision of the products; the kernel in its parts."""
+        input_rows, word_rows, recurrent_rows = tf.split(
+            tf.cast(self.lstm_kernel, self.precision), [self.dim_hidden, self.dim_word_emb, self.dim_hidden]
+        )
+        embedding, output = (tf.cast(w, self.precision) for w in (self.embed_features_W, self.predict_word_W))
+        return Factors(embedding, input_rows, word_rows, recurrent_rows, output)
 
     def _cell(self, products, c):
         """One step of equation 2: products = concat(input, h) @ kernel + bias [B, 4H], c [B, H] -> c', h' [B, H]."""
@@ -116,54 +124,67 @@ class S2VT(keras.layers.Layer):
             c = tf.clip_by_value(c, -self.cell_clip, self.cell_clip)
         return c, tf.sigmoid(o) * tf.tanh(c)
 
-    def _recur(self, products, state=None):
-        """Run the LSTM over the input products of a sequence, from `state` or from the zero state.
+    def _recur(self, factors, inputs, c, h, first=0, sizes=None):
+        """Run the LSTM over a sequence of input products, from step `first` on.
 
-        products [T, B, 4H] (or [T, 1, 4H], shared by the batch), state c, h [B, H] -> outputs [T, B, H], last c and h.
+        inputs: a TensorArray of T products [B, 4H] (or [1, 4H], shared by the batch), c and h [B, H] -> the outputs
+        [B, H] as a TensorArray, the last c and h. With `sizes` int [T], falling, step t has the first sizes[t] rows.
         """
-        n_steps = tf.shape(products)[0]
-        inputs = tf.TensorArray(products.dtype, n_steps).unstack(products)
-        outputs = tf.TensorArray(products.dtype, n_steps)
-        recurrent_rows = self._recurrent_rows
-        first = 0
-        if state is None:  # h = 0: nothing to multiply in the first step
-            c, h = self._cell(inputs.read(0), tf.zeros([tf.shape(products)[1], self.dim_hidden]))
-            first, outputs = 1, outputs.write(0, h)
-        else:
-            c, h = state
+        n_steps = inputs.size()
+        outputs = tf.TensorArray(h.dtype, n_steps, infer_shape=False, element_shape=[None, self.dim_hidden])
 
         def step(t, c, h, outputs):
-            c, h = self._cell(inputs.read(t) + h @ recurrent_rows, c)
+            if sizes is not None:
+                c, h = c[: sizes[t]], h[: sizes[t]]
+            c, h = self._cell(inputs.read(t) + _product(h, factors.recurrent_rows), c)
             return t + 1, c, h, outputs.write(t, h)
 
+        rows = tf.TensorShape([None, self.dim_hidden])
         _, c, h, outputs = tf.while_loop(
-            lambda t, *_: t < n_steps, step, (first, c, h, outputs), maximum_iterations=n_steps
+            lambda t, *_: t < n_steps,
+            step,
+            (first, c, h, outputs),
+            shape_invariants=(tf.TensorShape([]), rows, rows, tf.TensorShape(None)),
+            maximum_iterations=n_steps,
         )
-        return outputs.stack(), c, h
+        return outputs, c, h
 
-    def _encode(self, descriptors, keep_prob=1.0, seed=None):
+    def _encode(self, factors, descriptors, keep_prob=1.0, seed=None):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
-        descriptors = tf.cast(descriptors, tf.float32)
-        x = _product(descriptors, self.embed_features_W) + self.embed_features_b  # [B, N, H]
+        x = _product(descriptors, factors.embedding) + self.embed_features_b  # [B, N, H]
         x = tf.transpose(_dropout(x, keep_prob, seed), [1, 0, 2])  # [N, B, H]
-        _, c, h = self._recur(_product(x, self._input_rows) + self.lstm_bias)  # products [N, B, 4H]
+        products = _product(x, factors.input_rows) + self.lstm_bias  # [N, B, 4H]
+        inputs = tf.TensorArray(products.dtype, tf.shape(products)[0]).unstack(products)
+        c, h = self._cell(inputs.read(0), tf.zeros_like(x[0]))  # h = 0: nothing to multiply in the first step
+        _, c, h = self._recur(factors, inputs, c, h, first=1)
         return c, h
 
-    def _decode(self, state, caption, keep_prob=1.0, seed=None):
+    def _decode(self, factors, state, caption):
         """Write with `caption` as forced input: state c, h [B, H], caption [B, L] -> outputs h' [B, L, H].
 
         Step 0 has the zero vector as its word, step t the embedding of word t - 1. A caption [1, L] serves the batch.
         """
-        words = tf.gather(self.Wemb, caption[:, :-1])  # [B, L - 1, E]
-        words = _dropout(tf.pad(words, [[0, 0], [1, 0], [0, 0]]), keep_prob, seed)  # [B, L, E]
-        words = tf.transpose(words, [1, 0, 2])  # [L, B, E]
-        products = _product(words, self._word_rows) + self.lstm_bias  # [L, B, 4H]
-        outputs, _, _ = self._recur(products, state)  # [L, B, H]
-        return tf.transpose(outputs, [1, 0, 2])
+        words = tf.pad(tf.gather(self.Wemb, caption[:, :-1]), [[0, 0], [1, 0], [0, 0]])  # [B, L, E]
+        products = _product(tf.transpose(words, [1, 0, 2]), factors.word_rows) + self.lstm_bias  # [L, B, 4H]
+        inputs = tf.TensorArray(products.dtype, tf.shape(products)[0]).unstack(products)
+        outputs, _, _ = self._recur(factors, inputs, *state)
+        return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _logits(self, h):
+    def _decode_packed(self, factors, state, caption, order, sizes, places, keep_prob=1.0, seed=None):
+        """As `_decode`, but only at the places that `_pack` found -> outputs h' [M, H], in their order."""
+        previous = tf.pad(caption[:, :-1], [[0, 0], [1, 0]])  # [B, L]
+        words = tf.where(places[:, 1:] > 0, tf.gather(self.Wemb, tf.gather_nd(previous, places)), 0.0)  # [M, E]
+        products = _product(_dropout(words, keep_prob, seed), factors.word_rows) + self.lstm_bias  # [M, 4H]
+        inputs = tf.TensorArray(
+            products.dtype, tf.size(sizes), infer_shape=False, element_shape=[None, 4 * self.dim_hidden]
+        )
+        c, h = (tf.gather(part, order) for part in state)
+        outputs, _, _ = self._recur(factors, inputs.split(products, sizes), c, h, sizes=sizes)
+        return outputs.concat()
+
+    def _logits(self, factors, h):
         """h' [..., H] -> logits [..., V]."""
-        return _product(h, self.predict_word_W) + self.predict_word_b
+        return _product(h, factors.output) + self.predict_word_b
 
     # What others call
 
@@ -180,20 +201,18 @@ class S2VT(keras.layers.Layer):
         """As `caption_loss`, but the two sums apart, for a mean over several batches -> (scalar, scalar)."""
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
         encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
-        # Only the positions under the mask need logits, and no step after the last of them matters.
-        live = mask > 0
-        length = tf.reduce_max(tf.where(live, tf.range(1, tf.shape(mask)[1] + 1), 0))
-        live, caption, weights = live[:, :length], caption[:, :length], mask[:, :length]
-        state = self._encode(descriptors, input_keep, encoder_seed)
-        h = self._decode(state, caption, input_keep, word_seed)  # [B, length, H]
-        h = _dropout(tf.boolean_mask(h, live), output_keep, output_seed)  # [n live words, H]
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.boolean_mask(caption, live), self._logits(h))
-        weights = tf.cast(tf.boolean_mask(weights, live), tf.float32)
+        factors, (order, sizes, places) = self._factors(), _pack(mask)
+        state = self._encode(factors, descriptors, input_keep, encoder_seed)
+        h = self._decode_packed(factors, state, caption, order, sizes, places, input_keep, word_seed)  # [M, H]
+        logits = self._logits(factors, _dropout(h, output_keep, output_seed))  # [M, V]
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather_nd(caption, places), logits)
+        weights = tf.cast(tf.gather_nd(mask, places), tf.float32)
         return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
 
     def logits(self, descriptors, caption):
         """descriptors [B, N, D], caption int [B, L] or [1, L] as forced input -> logits of every step [B, L, V]."""
-        return self._logits(self._decode(self._encode(descriptors), caption))
+        factors = self._factors()
+        return self._logits(factors, self._decode(factors, self._encode(factors, descriptors), caption))
 
     def log_probs(self, descriptors, caption):
         """The whole distribution of every step, log q(v | w_<t): shapes as in `logits`."""
@@ -217,22 +236,24 @@ class S2VT(keras.layers.Layer):
 
     # Decoding
 
-    def _word_products(self, words):
+    def _word_products(self, factors, words):
         """Input products of a step whose previous words are `words` int [B] -> [B, 4H]."""
-        return tf.gather(self.Wemb, words) @ self._word_rows + self.lstm_bias
+        return _product(tf.gather(self.Wemb, words), factors.word_rows) + self.lstm_bias
 
     @tf.function(input_signature=[DESCRIPTORS])
     def _greedy(self, descriptors):
         """The most probable word at every step: [B, N, D] -> ids [B, L], zeros after the end token."""
-        c, h = self._encode(descriptors)
+        factors = self._factors()  # once, outside the loop
+        c, h = self._encode(factors, descriptors)
         n_media = tf.shape(c)[0]
         words = tf.TensorArray(tf.int32, self.n_lstm_step, element_shape=[None])
         words = words.unstack(tf.zeros([self.n_lstm_step, n_media], tf.int32))
 
         def step(t, products, c, h, ended, words):
-            c, h = self._cell(products + h @ self._recurrent_rows, c)
-            word = tf.where(ended, END, tf.argmax(self._logits(h), axis=-1, output_type=tf.int32))  # [B]
-            return t + 1, self._word_products(word), c, h, ended | (word == END), words.write(t, word)
+            c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
+            word = tf.argmax(self._logits(factors, h), axis=-1, output_type=tf.int32)  # [B]
+            word = tf.where(ended, END, word)
+            return t + 1, self._word_products(factors, word), c, h, ended | (word == END), words.write(t, word)
 
         *_, words = tf.while_loop(
             lambda t, products, c, h, ended, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
@@ -244,7 +265,8 @@ class S2VT(keras.layers.Layer):
     @tf.function(input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32)])
     def _beam(self, descriptors, n_beams):
         """The caption of the highest total log-probability that a beam search finds: [B, N, D] -> ids [B, L]."""
-        c, h = (tf.repeat(state, n_beams, axis=0) for state in self._encode(descriptors))  # [B * K, H]
+        factors = self._factors()
+        c, h = (tf.repeat(state, n_beams, axis=0) for state in self._encode(factors, descriptors))  # [B * K, H]
         n_media = tf.shape(descriptors)[0]
         # A finished caption goes on with end tokens at no cost; all beams but the first start out impossible.
         only_end = tf.one_hot(END, self.n_words, 0.0, -np.inf)  # [V]
@@ -252,8 +274,8 @@ class S2VT(keras.layers.Layer):
         words = tf.zeros([n_media, n_beams, self.n_lstm_step], tf.int32)
 
         def step(t, products, c, h, ended, scores, words):
-            c, h = self._cell(products + h @ self._recurrent_rows, c)
-            log_probs = tf.reshape(tf.nn.log_softmax(self._logits(h)), [n_media, n_beams, self.n_words])
+            c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
+            log_probs = tf.reshape(tf.nn.log_softmax(self._logits(factors, h)), [n_media, n_beams, self.n_words])
             totals = scores[..., None] + tf.where(ended[..., None], only_end, log_probs)  # [B, K, V]
             scores, best = tf.math.top_k(tf.reshape(totals, [n_media, -1]), n_beams)  # [B, K]
             parent, word = best // self.n_words, best % self.n_words  # [B, K]
@@ -264,7 +286,7 @@ class S2VT(keras.layers.Layer):
             ended = tf.gather(ended, parent, batch_dims=1) | (word == END)
             place = tf.one_hot(t, self.n_lstm_step, dtype=tf.int32)  # [L]
             words = tf.gather(words, parent, batch_dims=1) + place * word[..., None]
-            return t + 1, self._word_products(tf.reshape(word, [-1])), c, h, ended, scores, words
+            return t + 1, self._word_products(factors, tf.reshape(word, [-1])), c, h, ended, scores, words
 
         *_, words = tf.while_loop(
             lambda t, products, c, h, ended, scores, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
@@ -283,8 +305,22 @@ class S2VT(keras.layers.Layer):
 
 
 def _product(x, weights):
-    """x [..., m] times weights [m, n] as one matrix product: `@` makes one for each index of the first axis."""
-    return tf.tensordot(x, weights, 1)
+    """x [..., m] times weights [m, n], in their precision, as one matrix product (`@` makes one for each index)."""
+    return tf.cast(tf.tensordot(tf.cast(x, weights.dtype), weights, 1), tf.float32)
+
+
+def _pack(mask):
+    """Where the captions of a batch still go on, so that no step is computed that nobody reads.
+
+    mask [B, L]; a caption ends with the last position under it. -> the captions by falling length, int [B]; how many of
+    them step t still has, int [longest]; and the (caption, step) of every such place, step after step, int [M, 2].
+    """
+    lengths = tf.reduce_max(tf.where(mask > 0, tf.range(1, tf.shape(mask)[1] + 1), 0), axis=1)  # [B]
+    order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+    going_on = tf.transpose(tf.sequence_mask(tf.gather(lengths, order)))  # [longest, B]
+    sizes = tf.math.count_nonzero(going_on, axis=1, dtype=tf.int32)
+    step, place = tf.unstack(tf.cast(tf.where(going_on), tf.int32), axis=1)  # [M]
+    return order, sizes, tf.stack([tf.gather(order, place), step], axis=1)
 
 
 def _dropout(x, keep_prob, seed):

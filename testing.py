@@ -8,7 +8,6 @@ import numpy as np
 from tqdm import tqdm
 
 import annotations
-import cfg
 import checkpoint
 import data_loader
 import files
@@ -18,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent / "coco-caption"))
 import caption_scores  # its folder's name is no module name
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
-# What --set may change here: the captions do not depend on it.
-TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size")
+# What --set may change here: the captions do not depend on it, or hardly.
+TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size", "precision")
 
 
 def caption_media(saved, media, beam_size):
@@ -44,9 +43,8 @@ def test(dataset, experiment, number=None, split="test", beam_size=1, assignment
     UserError where checkpoint, split or descriptors are missing, or the descriptors are of another CNN.
     """
     experiment = Path(experiment)
-    saved = checkpoint.load(checkpoint.choose(experiment, number))
+    saved = checkpoint.load(checkpoint.choose(experiment, number), assignments, TEST_SETTINGS)
     saved.check_dataset(dataset)
-    saved.config = cfg.override(saved.config, assignments, TEST_SETTINGS)
     saved.check_descriptors()
     media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:

@@ -13,7 +13,6 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import annotations
-import cfg
 import checkpoint
 import cnn
 import data_loader
@@ -24,6 +23,27 @@ from errors import UserError
 RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
 
 PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+)?\.json")  # what --test writes
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam by TensorFlow's own kernel, which goes over weights and moments once: the same numbers, sooner."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable; what Keras calls for each of them."""
+        k = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[k].value.handle,
+            v=self._velocities[k].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 class Trainer:
@@ -41,7 +61,7 @@ class Trainer:
         self.losses_since_save = []  # of the training steps since the last row of the loss table
         self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
         # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
-        self.optimizer = keras.optimizers.Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+        self.optimizer = Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
         self.optimizer.build(model.trainable_variables)
         self.steps_per_epoch = self.samples.n_batches()
         self.last_step = self.steps_per_epoch * config.n_epochs
@@ -136,12 +156,10 @@ def resume(config, assignments):
     steps = checkpoint.steps(config.experiment)
     if not steps:
         raise UserError(f"there is no checkpoint in {config.experiment} to resume from: leave out --resume")
-    saved = checkpoint.load(checkpoint.folder_of(config.experiment, steps[-1]))
+    saved = checkpoint.load(checkpoint.folder_of(config.experiment, steps[-1]), assignments, RESUME_SETTINGS)
     saved.check_dataset(config.dataset)
     files.remove_partials(config.experiment)
-    saved.config = dataclasses.replace(
-        cfg.override(saved.config, assignments, RESUME_SETTINGS), experiment=config.experiment
-    )
+    saved.config = dataclasses.replace(saved.config, experiment=config.experiment)
     saved.check_descriptors()
     trainer = Trainer(saved.config, saved.vocabulary, saved.model, annotations.read_media(saved.config))
     trainer.restore(saved)

@@ -71,8 +71,7 @@ def main():
     import explanation
 
     experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint))
-    saved.config = cfg.override(saved.config, args.set, explanation.SETTINGS)
+    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
     path = medium_path(args, saved)
     extractor = explanation.load_cnn(saved)
     explained = explanation.explain(saved, extractor, path, args.sentence, args.unknown, args.normalization)

@@ -304,9 +304,10 @@ def test_dropout_draws_anew_for_inputs_words_and_outputs(monkeypatch):
     )
     model = random_model(np.random.default_rng(6), input_keep_prob=0.6, output_keep_prob=0.7)
     descriptors, caption, _ = random_batch(np.random.default_rng(6), model, 3, 4, 5)
-    model.caption_loss(descriptors, caption, np.ones((3, 5), np.float32), training=True, seed=(0, 1))
+    mask = np.float32([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]])
+    model.caption_loss(descriptors, caption, mask, training=True, seed=(0, 1))
     shapes, keep_probs, seeds = zip(*drawn, strict=True)
-    assert shapes == ((3, 4, 6), (3, 5, 3), (15, 6))  # [B, N, H], [B, L, E] and [B * L, H]
+    assert shapes == ((3, 4, 6), (8, 3), (8, 6))  # [B, N, H], and [M, E] and [M, H] of the M places under the mask
     assert keep_probs == (0.6, 0.6, 0.7)
     assert len(set(seeds)) == 3
 

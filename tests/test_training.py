@@ -489,7 +489,7 @@ def test_scores_and_predictions_are_written_down(copied, no_java):
     assert set(predictions) == set(expected)
     for video, colour in expected.items():  # learnt: only its own colour is in the caption
         assert [word for word in predictions[video].split() if word in COLOURS] == [colour]
-    assert run["Bleu_1"] > 0.9 and run["METEOR"] is None
+    assert run["Bleu_1"] > 0.8 and run["METEOR"] is None
 
     other, _ = testing.test("MSR-VTT", copied, 6, "validate", beam_size=3, assignments=["batch_size=2"])
     about = {"checkpoint": 6, "dataset": "MSR-VTT", "split": "validate", "n_media": 5, "beam_size": 3}
