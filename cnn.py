@@ -19,7 +19,7 @@ import numpy as np
 import efficientnet_lite0
 from errors import UserError
 
-CHUNK = 8  # frames at a time, which bounds the memory; larger chunks are no quicker
+CHUNK = 16  # frames at a time, which bounds the memory; larger chunks are hardly quicker
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -179,7 +179,7 @@ def load(name, weights=None, input_size=None, precision="float32"):
 
     It computes in `precision`, "float32" or "bfloat16"; its descriptors are float32 in any case. `weights` is a file;
     without one they come from the CNN's own source (a download for `inception_v3`, an installed package for
-    `efficientnet_lite0`). The extractor has `name`, `input_size`, `grid` (Gy, Gx), `dim` and `weights_id`, a hash of the
+    `efficientnet_lite0`). It has `name`, `input_size`, `grid` (Gy, Gx), `dim` and `weights_id`, a hash of the
     weights that stays the same whichever file they come from. UserError where there are no weights, the file does not
     fit the CNN, or the size gives no whole grid.
     """

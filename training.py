@@ -46,6 +46,32 @@ class Adam(keras.optimizers.Adam):
         )
 
 
+def batch_signature(model, descriptor_dtype):
+    """Of a batch, descriptors [B, N, D], captions [B, L] and masks [B, L]: one traced graph serves every size."""
+    return [
+        tf.TensorSpec([None, None, model.dim_image], descriptor_dtype),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
+    ]
+
+
+def make_step(model, optimizer, descriptor_dtype):
+    """The training step: a function of a batch and the dropout's seed [2] that changes the weights -> loss."""
+    variables = model.trainable_variables
+    optimizer.build(variables)
+
+    @tf.function(input_signature=[*batch_signature(model, descriptor_dtype), tf.TensorSpec([2], tf.int32)])
+    def step(descriptors, captions, masks, seed):
+        with tf.GradientTape() as tape:
+            loss = model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
+        optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
+        return loss
+
+    return step
+
+
 class Trainer:
     """One training run: the model, Adam, and the place in the order of the samples."""
 
@@ -62,27 +88,11 @@ class Trainer:
         self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
         # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
         self.optimizer = Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
-        self.optimizer.build(model.trainable_variables)
         self.steps_per_epoch = self.samples.n_batches()
         self.last_step = self.steps_per_epoch * config.n_epochs
 
-        batch = [
-            tf.TensorSpec([None, None, model.dim_image], config.descriptor_dtype),
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None, None], tf.float32),
-        ]  # one traced graph serves every length
-        self._train_step = tf.function(self._train_step, input_signature=[*batch, tf.TensorSpec([2], tf.int32)])
-        self._loss_sum = tf.function(model.caption_loss_sum, input_signature=batch)
-
-    def _train_step(self, descriptors, captions, masks, seed):
-        """One step of Adam on a batch -> its loss."""
-        variables = self.model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss = self.model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
-        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
-        return loss
+        self._step = make_step(model, self.optimizer, config.descriptor_dtype)
+        self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
 
     def save_points(self):
         """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
@@ -94,7 +104,7 @@ class Trainer:
         while self.step < self.last_step:
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for batch in self.samples.training_batches(epoch, first):
-                loss = self._train_step(*batch, (self.config.seed, self.step))
+                loss = self._step(*batch, (self.config.seed, self.step))
                 self.step += 1
                 self.losses_since_save.append(float(loss))
                 yield

@@ -191,7 +191,7 @@ def test_order_and_dropout_depend_on_seed_and_step_alone():
             steps.append(([(one.tobytes(), *ids[mask]) for one, ids, mask in samples], dropout_seed))
             return 0.0
 
-        trainer._train_step = record
+        trainer._step = record
         for _ in trainer.run():
             pass
         return steps
@@ -218,7 +218,7 @@ def test_one_trace_serves_batches_of_every_size(trainer):
     shapes = [captions.shape for _, captions, _ in trainer.samples.batches(trainer.samples.order(0))]
     shapes += [captions.shape for _, captions, _ in trainer.samples.batches(trainer.samples.order(1))]
     assert len({n_samples for n_samples, _ in shapes}) > 1 and len({length for _, length in shapes}) > 1
-    assert trainer._train_step.experimental_get_tracing_count() == 1
+    assert trainer._step.experimental_get_tracing_count() == 1
     assert trainer._loss_sum.experimental_get_tracing_count() == 1
 
 
