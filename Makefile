@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 LONGEST := tests/test_commands.py
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench bench-scale lint format clean
 
 demo: $(VENV)/.installed
 	$(RUN) demo.py
@@ -13,6 +13,12 @@ test: $(VENV)/.installed-dev
 	@# A worker takes file after file; the one that takes longest goes first, or it would run alone at the end.
 	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
 	  $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
+
+bench: $(VENV)/.installed
+	$(RUN) benchmarks/bench.py
+
+bench-scale: $(VENV)/.installed
+	$(RUN) benchmarks/scale.py
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .

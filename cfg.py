@@ -45,6 +45,7 @@ class Config:
     # Training (stage 2)
     word_count_threshold: int = 1
     batch_size: int = 100
+    captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
     n_epochs: int = 10
     learning_rate: float = 5e-4
     single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
@@ -56,6 +57,8 @@ class Config:
     def __post_init__(self):
         for name in ("n_sampled_frames", "dim_hidden", "dim_word_emb", "batch_size", "n_epochs", "max_to_keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        per_medium, most = self.captions_per_medium, self.batch_size
+        _require(1 <= per_medium <= most, "captions_per_medium", per_medium, f"from 1 to batch_size, {most}")
         _require(self.n_lstm_step >= 2, "n_lstm_step", self.n_lstm_step, "at least 2 (a word and the end token)")
         _require(self.word_count_threshold >= 1, "word_count_threshold", self.word_count_threshold, "at least 1")
         _require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2147483647 (TensorFlow takes 32 bits)")

@@ -162,21 +162,39 @@ def usable_media(config, media):
 
 
 class Samples:
-    """Pairs of a medium and one encoded caption, from which batches are made."""
+    """A medium with some encoded captions is a sample; batches are made of samples.
 
-    def __init__(self, config, vocabulary, pairs):
+    A sample has captions_per_medium captions, or one with `one_each`; the last one of a medium is filled up with empty
+    captions, of which no place is under the mask.
+    """
+
+    def __init__(self, config, vocabulary, pairs, one_each=False):
         """pairs: a list of (media id, caption)."""
         self.config = config
-        self.media_ids = [media_id for media_id, _ in pairs]
-        encoded = [vocabulary.encode(caption, config.n_lstm_step) for _, caption in pairs]
-        self.captions = np.array([ids for ids, _ in encoded])  # [S, L]
-        self.masks = np.array([mask for _, mask in encoded])  # [S, L]
+        self.n_captions = len(pairs)
+        self.per_sample = 1 if one_each else config.captions_per_medium  # K
+        captions_of = collections.defaultdict(list)
+        for media_id, caption in pairs:
+            captions_of[media_id].append(vocabulary.encode(caption, config.n_lstm_step))
+        nothing = np.zeros(config.n_lstm_step, np.int32), np.zeros(config.n_lstm_step, np.float32)
+        self.media_ids, filled = [], []
+        for media_id, encoded in captions_of.items():
+            encoded += [nothing] * (-len(encoded) % self.per_sample)
+            self.media_ids += [media_id] * (len(encoded) // self.per_sample)
+            filled += encoded
+        shape = len(self.media_ids), self.per_sample, config.n_lstm_step
+        self.captions = np.array([ids for ids, _ in filled]).reshape(shape)  # [S, K, L]
+        self.masks = np.array([mask for _, mask in filled]).reshape(shape)  # [S, K, L]
 
     def __len__(self):
         return len(self.media_ids)
 
+    @property
+    def samples_per_batch(self):
+        return self.config.batch_size // self.per_sample
+
     def n_batches(self):
-        return -(-len(self) // self.config.batch_size)
+        return -(-len(self) // self.samples_per_batch)
 
     def order(self, epoch):
         """The order of the samples in an epoch: a permutation that depends on the seed and the epoch alone."""
@@ -199,7 +217,7 @@ class Samples:
         return self.batches(self.order(epoch), first, region_seed=[self.config.seed, epoch])
 
     def batches(self, order=None, first=0, region_seed=None):
-        """Yield batches: descriptors [B, N, D], captions int32 [B, L], masks float32 [B, L], as tensors.
+        """Yield batches: descriptors [S, N, D], captions int32 [S * K, L], masks float32 [S * K, L], as tensors.
 
         The samples come in the given order, else as they are, from batch number `first` on; the last batch may be a
         part. L is the longest caption of the batch. tf.data reads the files ahead of the step. With `region_seed`, a
@@ -209,21 +227,22 @@ class Samples:
         import tensorflow as tf
 
         order = np.arange(len(self)) if order is None else order
-        size = self.config.batch_size
+        size = self.samples_per_batch
         dtypes = (self.config.descriptor_dtype, "int32", "float32")
         reasons = []  # tf.data turns an exception into one of its own
 
         def load(number):
             chosen = order[number * size : (number + 1) * size]
-            length = int(self.masks[chosen].sum(axis=1).max())
+            length = int(self.masks[chosen].sum(axis=-1).max())
             rng = None if region_seed is None else np.random.default_rng([*region_seed, number])
             single = rng is not None and rng.random() < self.config.single_region_share
             try:
-                descriptors = np.stack([self._descriptors(k, rng if single else None) for k in chosen])  # [B, N, D]
+                descriptors = np.stack([self._descriptors(k, rng if single else None) for k in chosen])  # [S, N, D]
             except UserError as error:
                 reasons.append(error)
                 raise
-            return descriptors, self.captions[chosen, :length], self.masks[chosen, :length]
+            words = (array[chosen, :, :length].reshape(-1, length) for array in (self.captions, self.masks))
+            return descriptors, *words
 
         numbers = tf.data.Dataset.range(first, self.n_batches())
         loaded = numbers.map(lambda number: tf.numpy_function(load, [number], dtypes, stateful=False), 2)
@@ -236,10 +255,10 @@ class Samples:
 
 
 def training_samples(config, vocabulary, media):
-    """Every caption of every medium is a sample of its own."""
+    """Every caption of every medium, captions_per_medium of them a sample."""
     return Samples(config, vocabulary, [(medium.id, caption) for medium in media for caption in medium.captions])
 
 
 def validation_samples(config, vocabulary, media):
     """One fixed caption of each medium: its first."""
-    return Samples(config, vocabulary, [(medium.id, medium.captions[0]) for medium in media])
+    return Samples(config, vocabulary, [(medium.id, medium.captions[0]) for medium in media], one_each=True)

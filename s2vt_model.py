@@ -170,16 +170,15 @@ class S2VT(keras.layers.Layer):
         outputs, _, _ = self._recur(factors, inputs, *state)
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _decode_packed(self, factors, state, caption, order, sizes, places, keep_prob=1.0, seed=None):
-        """As `_decode`, but only at the places that `_pack` found -> outputs h' [M, H], in their order."""
+    def _decode_packed(self, factors, state, caption, sizes, places, keep_prob=1.0, seed=None):
+        """As `_decode`, but only at the places that `_pack` found, from states in its order -> outputs h' [M, H]."""
         previous = tf.pad(caption[:, :-1], [[0, 0], [1, 0]])  # [B, L]
         words = tf.where(places[:, 1:] > 0, tf.gather(self.Wemb, tf.gather_nd(previous, places)), 0.0)  # [M, E]
         products = _product(_dropout(words, keep_prob, seed), factors.word_rows) + self.lstm_bias  # [M, 4H]
         inputs = tf.TensorArray(
             products.dtype, tf.size(sizes), infer_shape=False, element_shape=[None, 4 * self.dim_hidden]
         )
-        c, h = (tf.gather(part, order) for part in state)
-        outputs, _, _ = self._recur(factors, inputs.split(products, sizes), c, h, sizes=sizes)
+        outputs, _, _ = self._recur(factors, inputs.split(products, sizes), *state, sizes=sizes)
         return outputs.concat()
 
     def _logits(self, factors, h):
@@ -191,8 +190,9 @@ class S2VT(keras.layers.Layer):
     def caption_loss(self, descriptors, caption, mask, training=False, seed=(0, 0)):
         """Mean cross-entropy of the words under the mask: sum(cross-entropy * mask) / sum(mask).
 
-        descriptors [B, N, D], caption int [B, L], mask [B, L] of zeros and ones -> scalar. `seed` (two integers)
-        fixes the dropout of a training step.
+        descriptors [B, N, D], caption int [B, L], mask [B, L] of zeros and ones -> scalar. There may be K captions of
+        each medium, one after another [B * K, L]: it is then encoded once for all of them. `seed` (two integers) fixes
+        the dropout of a training step.
         """
         loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed)
         return loss / n_words
@@ -202,8 +202,9 @@ class S2VT(keras.layers.Layer):
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
         encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
         factors, (order, sizes, places) = self._factors(), _pack(mask)
-        state = self._encode(factors, descriptors, input_keep, encoder_seed)
-        h = self._decode_packed(factors, state, caption, order, sizes, places, input_keep, word_seed)  # [M, H]
+        media = order // (tf.shape(caption)[0] // tf.shape(descriptors)[0])  # the medium of each caption
+        state = [tf.gather(part, media) for part in self._encode(factors, descriptors, input_keep, encoder_seed)]
+        h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed)  # [M, H]
         logits = self._logits(factors, _dropout(h, output_keep, output_seed))  # [M, V]
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather_nd(caption, places), logits)
         weights = tf.cast(tf.gather_nd(mask, places), tf.float32)

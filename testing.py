@@ -18,7 +18,7 @@ import caption_scores  # its folder's name is no module name
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 # What --set may change here: the captions do not depend on it, or hardly.
-TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size", "precision")
+TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size", "precision", "cnn_precision", "descriptor_dtype")
 
 
 def caption_media(saved, media, beam_size):

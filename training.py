@@ -118,7 +118,7 @@ class Trainer:
         """Write the checkpoint of this step; it takes the place of an interim one."""
         state = {
             "epoch": self.step / self.steps_per_epoch,
-            "n_samples": len(self.samples),
+            "n_samples": self.samples.n_captions,
             "losses_since_save": self.losses_since_save,
             "cnn_weights_id": data_loader.cnn_weights_id(self.config),
             **losses,
@@ -135,10 +135,11 @@ class Trainer:
 
         UserError where the samples are not those that it was trained on.
         """
-        n_samples = saved.state.get("n_samples", len(self.samples))
-        if n_samples != len(self.samples):
+        present = self.samples.n_captions
+        n_samples = saved.state.get("n_samples", present)
+        if n_samples != present:
             raise UserError(
-                f"{saved.folder} was trained on {n_samples} captions, and now there are {len(self.samples)}: the media "
+                f"{saved.folder} was trained on {n_samples} captions, and now there are {present}: the media "
                 f"of {self.config.data_dir} or their descriptors have changed, so train anew, without --resume"
             )
         self.step = saved.state["step"]

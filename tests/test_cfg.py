@@ -150,6 +150,9 @@ def test_counts_are_at_least_1(name):
         ("media", ["video", "image"], ["audio", ""], "one of video, image"),
         ("image_geometry", ["crop", "whole"], ["square"], "one of crop, whole"),
         ("descriptor_dtype", ["float16", "float32"], ["float64", "int8"], "one of float16, float32"),
+        ("precision", ["float32", "bfloat16"], ["float16"], "one of float32, bfloat16"),
+        ("cnn_precision", ["float32", "bfloat16"], ["float16"], "one of float32, bfloat16"),
+        ("captions_per_medium", [1, 100], [0, 101], "from 1 to batch_size, 100"),
     ],
 )
 def test_ranges(name, good, bad, expected):

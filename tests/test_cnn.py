@@ -103,6 +103,16 @@ def test_any_number_of_frames_is_one_trace(lite0):
     assert lite0._forward.experimental_get_tracing_count() == 1
 
 
+def test_bfloat16_changes_little(lite0):
+    frames = random_frames(2, 256)
+    half = cnn.load("efficientnet_lite0", precision="bfloat16")
+    grids, expected = half(frames), lite0(frames)
+    assert grids.dtype == np.float32 and half.weights_id == lite0.weights_id
+    assert 0 < np.abs(grids - expected).mean() < 0.05 * expected.std()
+    again = cnn.load("efficientnet_lite0")  # what was asked for one CNN does not stay for the next
+    np.testing.assert_array_equal(again(frames), expected)
+
+
 def test_larger_input_gives_a_finer_grid(lite0):
     fine = cnn.load("efficientnet_lite0", input_size=320)
     assert fine.grid == (10, 10)

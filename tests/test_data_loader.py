@@ -266,19 +266,19 @@ def test_usable_media_refuses_a_split_without_any():
 def test_training_has_every_caption_and_validation_one_a_medium():
     samples = data_loader.training_samples(VIDEOS, VOCABULARY, MEDIA)
     assert samples.media_ids == ["v0", "v0", "v1", "v2", "v2"]
-    assert samples.captions.tolist() == [
+    assert samples.captions[:, 0].tolist() == [
         [1, 3, 4, 0, 0, 0],
         [1, 3, 0, 0, 0, 0],
         [1, 2, 0, 0, 0, 0],
         [5, 3, 4, 6, 5, 0],  # six words: the last one has no room
         [2, 0, 0, 0, 0, 0],
     ]
-    assert samples.masks.sum(axis=1).tolist() == [4, 3, 3, 6, 2]
+    assert samples.masks[:, 0].sum(axis=1).tolist() == [4, 3, 3, 6, 2]
     assert (len(samples), samples.n_batches()) == (5, 3)
 
     samples = data_loader.validation_samples(VIDEOS, VOCABULARY, MEDIA)
     assert samples.media_ids == ["v0", "v1", "v2"]
-    assert samples.captions[:, :3].tolist() == [[1, 3, 4], [1, 2, 0], [5, 3, 4]]
+    assert samples.captions[:, 0, :3].tolist() == [[1, 3, 4], [1, 2, 0], [5, 3, 4]]
     assert (len(samples), samples.n_batches()) == (3, 2)
     assert data_loader.validation_samples(VIDEOS, VOCABULARY, MEDIA[:2]).n_batches() == 1
 
@@ -317,9 +317,24 @@ def test_batches(config, tensorflow):
         expected = np.stack([stored[samples.media_ids[n]] for n in chosen])  # [B, N, D]
         np.testing.assert_array_equal(descriptors, expected)
         length = (6, 3, 3)[k]  # of the longest caption in the batch, with its end token
-        np.testing.assert_array_equal(captions, samples.captions[chosen, :length])
-        np.testing.assert_array_equal(masks, samples.masks[chosen, :length])
+        np.testing.assert_array_equal(captions, samples.captions[chosen, 0, :length])
+        np.testing.assert_array_equal(masks, samples.masks[chosen, 0, :length])
         assert masks[:, -1].any()
+
+
+def test_captions_of_one_medium_share_its_descriptors(tensorflow):
+    config = dataclasses.replace(VIDEOS, batch_size=5, captions_per_medium=2)
+    stored = store(config)
+    samples = data_loader.training_samples(config, VOCABULARY, MEDIA)
+    assert samples.media_ids == ["v0", "v1", "v2"]
+    assert (samples.n_captions, samples.n_batches()) == (5, 2)  # two media a batch: five captions are no whole number
+    (descriptors, captions, masks), (_, last, _) = batches(samples, np.array([1, 2, 0]))
+    np.testing.assert_array_equal(descriptors, [stored["v1"], stored["v2"]])
+    assert captions.tolist() == [[1, 2, 0, 0, 0, 0], [0] * 6, [5, 3, 4, 6, 5, 0], [2, 0, 0, 0, 0, 0]]
+    assert masks.sum(axis=1).tolist() == [3, 0, 6, 2]  # v1 has one caption: the empty one is under no mask
+    assert last.tolist() == [[1, 3, 4, 0], [1, 3, 0, 0]]
+    validation = data_loader.validation_samples(config, VOCABULARY, MEDIA)
+    assert [captions.shape for _, captions, _ in batches(validation)] == [(3, 6)]
 
 
 def assert_same(made, expected):

@@ -161,6 +161,46 @@ def test_forward_pass_is_the_equations(n_media, n_descriptors, n_steps, sizes):
     np.testing.assert_allclose(sums, [loss * mask.sum(), mask.sum()], rtol=1e-5)
 
 
+def test_captions_of_one_medium_share_its_encoding():
+    rng = np.random.default_rng(11)
+    model = random_model(rng)
+    descriptors, caption, mask = random_batch(rng, model, 6, 3, 5)
+    mask[3] = 0  # an empty caption
+    loss = model.caption_loss(descriptors[:2], caption, mask)
+    expected = model.caption_loss(np.repeat(descriptors[:2], 3, axis=0), caption, mask)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_gradients_do_not_depend_on_the_order_of_the_captions(traced):
+    rng = np.random.default_rng(12)
+    model = random_model(rng)
+    batch = random_batch(rng, model, 7, 3, 5)
+
+    def gradients(*batch):
+        with tf.GradientTape() as tape:
+            loss = model.caption_loss(*batch)
+        return [tf.convert_to_tensor(one) for one in tape.gradient(loss, [v.value for v in model.trainable_variables])]
+
+    compute = tf.function(gradients) if traced else gradients
+    order = rng.permutation(7)
+    for one, other in zip(compute(*batch), compute(*(part[order] for part in batch)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_bfloat16_products_change_little():
+    rng = np.random.default_rng(13)
+    sizes = {"n_words": 50, "dim_image": 32, "dim_hidden": 48, "dim_word_emb": 16, "scale": 0.5}
+    model = random_model(rng, **sizes)
+    half = model_of(model.reference_weights(), model.n_lstm_step, precision="bfloat16")
+    batch = random_batch(rng, model, 8, 4, 6)
+    expected, computed = (one.word_log_probs(*batch[:2]).numpy() for one in (model, half))
+    assert 0 < np.abs(computed - expected).max() < 0.2  # of log-probabilities that range over many units
+    assert np.ptp(expected) > 3
+    np.testing.assert_allclose(half.caption_loss(*batch), model.caption_loss(*batch), rtol=5e-3)
+    assert {str(array.dtype) for array in half.reference_weights().values()} == {"float32"}
+
+
 def test_mask_may_have_holes():
     rng = np.random.default_rng(10)
     model = random_model(rng)
