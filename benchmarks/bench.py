@@ -162,7 +162,8 @@ def print_memory_of_training(name):
     rng = np.random.default_rng(0)
     batch = [tf.constant(array) for array in (random_descriptors(rng, B, N), *random_captions(rng))]
     if name == "plain":
-        step = PlainCaptioner(random_model().reference_weights(), L).train_step
+        captioner = PlainCaptioner(random_model().reference_weights(), L)  # a traced method does not keep its object
+        step = captioner.train_step
     else:
         step = training_step(random_model(name))
     for _ in range(3):
