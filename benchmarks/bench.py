@@ -9,10 +9,10 @@ operations as the result needs at least. The table is printed and, with everythi
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -151,11 +151,11 @@ def training_step(model):
 
 def memory_of_training(name):
     """Peak memory in GiB of a process that does nothing but three training steps."""
-    command = [sys.executable, __file__, "--memory", name]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return run_script([__file__, "--three-steps", name])[1]
 
 
-def print_memory_of_training(name):
+def take_three_steps(name):
+    """What that process does."""
     import tensorflow as tf
     from plain_captioner import PlainCaptioner
 
@@ -168,7 +168,6 @@ def print_memory_of_training(name):
         step = training_step(random_model(name))
     for _ in range(3):
         step(*batch)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def captions(rounds):
@@ -317,13 +316,18 @@ def visualization(_rounds):
 
 
 def run_script(command):
-    """Run a Python script -> seconds, and its peak memory in GiB."""
-    start = time.perf_counter()
+    """Run a Python script -> seconds, and the peak memory of its process in GiB (NaN outside Linux)."""
+    start, peak_memory = time.perf_counter(), float("nan")
     process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    while process.poll() is None:
+        # Asked again and again, since what the system reports after the end also counts the process that started it.
+        with contextlib.suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            peak_memory = int(found[1]) / 2**20 if found else peak_memory
+        time.sleep(0.02)
+    if process.returncode:
         raise SystemExit(f"{command[0]} failed")
-    return time.perf_counter() - start, usage.ru_maxrss / 2**20
+    return time.perf_counter() - start, peak_memory
 
 
 ROWS = {
@@ -371,14 +375,14 @@ def main():
     parser.add_argument(
         "--json", default=str(HERE / "results.json"), metavar="FILE", help="default: benchmarks/results.json"
     )
-    parser.add_argument("--memory", help=argparse.SUPPRESS)  # used by this script itself
+    parser.add_argument("--three-steps", help=argparse.SUPPRESS)  # used by this script itself
     args = parser.parse_args()
     unknown = set(args.rows) - set(ROWS)
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
     device.start_tensorflow()
-    if args.memory:
-        return print_memory_of_training(args.memory)
+    if args.three_steps:
+        return take_three_steps(args.three_steps)
     results = {"peak": {precision: peak(precision) for precision in PRECISIONS}, "rows": {}}
     for name in args.rows or ROWS:
         print(f"{name} ...", file=sys.stderr, flush=True)
