@@ -78,10 +78,11 @@ def needed_of_training(n_places):
 # Random inputs of the paper's size
 
 
-def random_model(precision="float32", **settings):
+def random_model(precision="float32", kind=None):
     import s2vt_model
 
-    return s2vt_model.S2VT(V, D, H, E, N, L, input_keep_prob=0.5, output_keep_prob=0.5, precision=precision, **settings)
+    build = kind or s2vt_model.S2VT
+    return build(V, D, H, E, N, L, input_keep_prob=0.5, output_keep_prob=0.5, precision=precision)
 
 
 def random_captions(rng):
@@ -324,7 +325,7 @@ def run_script(command):
         with contextlib.suppress(OSError):
             found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
             peak_memory = int(found[1]) / 2**20 if found else peak_memory
-        time.sleep(0.02)
+        time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{command[0]} failed")
     return time.perf_counter() - start, peak_memory
