@@ -348,8 +348,8 @@ def table(results):
     """The rows as Markdown."""
     peaks = results["peak"]
     lines = [
-        "| | plain | ours, float32 | ours, bfloat16 | ratios | needed GFLOP | share of the limit |",
-        "|---|---|---|---|---|---|---|",
+        "| | plain | ours, float32 | ours, bfloat16 | ratios | needed GFLOP | share of the limit | ratios at the limit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results["rows"].items():
         seconds, needed = row["seconds"], row.get("needed")
@@ -362,9 +362,14 @@ def table(results):
             return f"{seconds[contender]:.3g} s" + (f", {memory[contender]:.1f} GiB" if memory else "")
 
         ratios = " / ".join(f"{seconds['plain'] / seconds[precision]:.2f}" for precision in present)
-        shares = [f"{needed / seconds[precision] / peaks[precision]:.0%}" for precision in present] if needed else []
         cells = [name, *map(shown, ("plain", *PRECISIONS)), ratios]
-        cells += [f"{needed / 1e9:.0f}" if needed else "", " / ".join(shares)]
+        if needed:
+            limits = {precision: needed / peaks[precision] for precision in present}  # seconds
+            shares = " / ".join(f"{limit / seconds[precision]:.0%}" for precision, limit in limits.items())
+            at_limit = " / ".join(f"{seconds['plain'] / limit:.2f}" for limit in limits.values())
+            cells += [f"{needed / 1e9:.0f}", shares, at_limit]
+        else:
+            cells += ["", "", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
