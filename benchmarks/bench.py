@@ -348,7 +348,7 @@ def table(results):
     """The rows as Markdown."""
     peaks = results["peak"]
     lines = [
-        "| | plain | ours, float32 | ours, bfloat16 | ratios | needed GFLOP | share of the limit | ratios at the limit |",
+        "| | plain | ours, float32 | ours, bfloat16 | ratios | needed GFLOP | of the limit | ratios at the limit |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results["rows"].items():
