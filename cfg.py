@@ -42,12 +42,21 @@ class Config:
     output_keep_prob: float = 0.5
     precision: str = "float32"  # of the factors of matrix products
 
+    # Captions
+    beam_size: int = 1  # 1: greedy
+    length_penalty: float = 0.0  # of beam search: log-probability / words ** this; 0 prefers short captions, 1 is fair
+
     # Training (stage 2)
     word_count_threshold: int = 1
     batch_size: int = 100
     captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
     n_epochs: int = 10
     learning_rate: float = 5e-4
+    learning_rate_schedule: str = "constant"  # "cosine": falls to 0 at the end of the last epoch
+    weight_decay: float = 0.0  # of AdamW: each step also shrinks the weights by this times the learning rate
+    average_decay: float = 0.0  # above 0: a checkpoint has the running average of the weights, with this decay a step
+    mirrored_share: float = 0.0  # of the images, each epoch anew: shown mirrored
+    label_smoothing: float = 0.0  # share of the training target that is spread over the whole vocabulary
     single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
     single_region_noise: float = 0.0  # standard deviation of the noise on the descriptors of those regions
     save_every_n_epoch: float = 0.1
@@ -55,7 +64,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("n_sampled_frames", "dim_hidden", "dim_word_emb", "batch_size", "n_epochs", "max_to_keep"):
+        counts = ("n_sampled_frames", "dim_hidden", "dim_word_emb", "beam_size", "batch_size", "n_epochs", "max_to_keep")
+        for name in counts:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         per_medium, most = self.captions_per_medium, self.batch_size
         _require(1 <= per_medium <= most, "captions_per_medium", per_medium, f"from 1 to batch_size, {most}")
@@ -67,6 +77,9 @@ class Config:
             _require(size is None or size >= 1, name, size, "None or at least 1")
         for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
+        for name in ("average_decay", "label_smoothing", "mirrored_share"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0, and finite")
         share = self.single_region_share
         _require(0 <= share < 1, "single_region_share", share, "at least 0 and below 1")
         noise = self.single_region_noise
@@ -74,8 +87,17 @@ class Config:
         _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0, and finite")
         _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
         _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
+        _require(
+            self.mirrored_share == 0 or self.media == "image",
+            "mirrored_share",
+            self.mirrored_share,
+            "0: videos are not mirrored",
+        )
+        penalty = self.length_penalty
+        _require(0 <= penalty < math.inf, "length_penalty", penalty, "at least 0, and finite")
         _one_of("media", self.media, ("video", "image"))
         _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
+        _one_of("learning_rate_schedule", self.learning_rate_schedule, ("constant", "cosine"))
         _one_of("descriptor_dtype", self.descriptor_dtype, ("float16", "float32"))
         for name in ("cnn_precision", "precision"):
             _one_of(name, getattr(self, name), ("float32", "bfloat16"))

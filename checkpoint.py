@@ -4,7 +4,7 @@
     config.json      every setting (cfg.Config)
     vocabulary.json  the words in the order of their ids
     state.json       step, losses and the like
-    optimizer.npz    Adam's moments, for --resume
+    optimizer.npz    Adam's moments, for --resume; and where weights.npz has averages, the weights themselves
 
 Nothing in it needs pickle. The folder is written beside its name and renamed.
 """
@@ -82,18 +82,22 @@ def build_model(config, vocabulary, dim_image, output_bias=None):
         cell_clip=config.cell_clip,
         input_keep_prob=config.input_keep_prob,
         output_keep_prob=config.output_keep_prob,
+        label_smoothing=config.label_smoothing,
         seed=config.seed,
         output_bias=output_bias,
         precision=config.precision,
     )
 
 
-def save(experiment, step, config, vocabulary, model, optimizer, state):
-    """Write `model-<step>`; `state` is whatever JSON can hold."""
+def save(experiment, step, config, vocabulary, model, optimizer, state, unaveraged=None):
+    """Write `model-<step>`; `state` is whatever JSON can hold.
+
+    `unaveraged`: the weights from which training goes on, where the model has their running average.
+    """
     with files.whole_folder(folder_of(experiment, step)) as folder:
         np.savez(folder / "weights.npz", **model.reference_weights())
         moments = {str(k): np.asarray(variable) for k, variable in enumerate(optimizer.variables)}
-        np.savez(folder / "optimizer.npz", **moments)
+        np.savez(folder / "optimizer.npz", **moments, **(unaveraged or {}))
         files.write_json(folder / "config.json", dataclasses.asdict(config))
         files.write_json(folder / "vocabulary.json", vocabulary.words, indent=None)
         files.write_json(folder / "state.json", {"step": step, **state})
@@ -135,12 +139,17 @@ def _damaged(folder, error):
     return UserError(f"the checkpoint {folder} is damaged ({error}): choose another one, or remove it")
 
 
-def load_optimizer(folder, optimizer):
-    """Put the stored moments into an optimizer that was built on the same weights; UserError where they are damaged."""
+def load_optimizer(folder, optimizer, model):
+    """Put the stored moments into an optimizer that was built on the weights of `model`.
+
+    The model gets the weights from which training goes on, where it has their average. UserError for damaged files.
+    """
     try:
-        with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as moments:
+        with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as stored:
             for k, variable in enumerate(optimizer.variables):
-                variable.assign(moments[str(k)])
+                variable.assign(stored[str(k)])
+            if optimizer.use_ema:
+                model.load_reference_weights(stored)
     except DAMAGES as error:
         raise _damaged(folder, error) from None
 

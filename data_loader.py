@@ -89,11 +89,18 @@ def regions_path(config, media_id):
     return config.descriptors_dir / f"{media_id}.regions.npy"
 
 
+def mirrored_path(config, media_id):
+    """Where the descriptors of an image's mirror image lie."""
+    return config.descriptors_dir / f"{media_id}.mirrored.npy"
+
+
 def stored_paths(config, media_id):
     """Every file that stage 1 stores for a medium."""
     paths = [descriptor_path(config, media_id)]
     if config.media == "video" and config.single_region_share > 0:
         paths.append(regions_path(config, media_id))
+    if config.mirrored_share > 0:
+        paths.append(mirrored_path(config, media_id))
     return paths
 
 
@@ -110,9 +117,9 @@ def as_sequence(descriptors):
     return descriptors.reshape(height * width, dim)[snake_order(height, width)]
 
 
-def load_descriptors(config, media_id):
+def load_descriptors(config, media_id, mirrored=False):
     """The stored descriptors of one medium, [N, D] of a video, [Gy, Gx, D] of an image; UserError if there are none."""
-    return _load_array(config, descriptor_path(config, media_id))
+    return _load_array(config, (mirrored_path if mirrored else descriptor_path)(config, media_id))
 
 
 def load_regions(config, media_id):
@@ -139,16 +146,18 @@ def cnn_weights_id(config):
     return files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
 
 
-def usable_media(config, media):
+def usable_media(config, media, for_training=True):
     """The media that have descriptors; those that preprocessing recorded as failures are left out.
 
+    Training can need more than the descriptors of the medium as a whole: see `stored_paths`.
     UserError where others lack theirs, or where none is left.
     """
     if not media:
         raise UserError(f"a split of {config.data_dir} has no media: training needs a train and a validate split")
     path = config.descriptors_dir / FAILURES
     failures = files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
-    usable = [medium for medium in media if is_stored(config, medium.id)]
+    has = is_stored if for_training else lambda config, media_id: descriptor_path(config, media_id).exists()
+    usable = [medium for medium in media if has(config, medium.id)]
     present = {medium.id for medium in usable}
     missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
     if missing:
@@ -200,28 +209,33 @@ class Samples:
         """The order of the samples in an epoch: a permutation that depends on the seed and the epoch alone."""
         return np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
 
-    def _descriptors(self, k, region_rng):
-        """The descriptors of sample k [N, D]; with `region_rng` those of one region, drawn by it [1, D].
+    def _descriptors(self, k, rng=None):
+        """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
+        share = self.config.mirrored_share
+        mirrored = rng is not None and share > 0 and rng.random() < share
+        return as_sequence(load_descriptors(self.config, self.media_ids[k], mirrored))
 
-        A region's descriptor gets noise, for the reason that README gives at equation 9.
-        """
-        if region_rng is None:
-            return as_sequence(load_descriptors(self.config, self.media_ids[k]))
+    def _region(self, k, rng):
+        """The descriptor of one region of sample k, drawn by `rng`, with noise: README, equation 9 -> [1, D]."""
         regions = load_regions(self.config, self.media_ids[k])  # [R, D]
-        region = regions[region_rng.integers(len(regions))]  # [D]
-        noise = region_rng.standard_normal(region.shape, np.float32)
+        region = regions[rng.integers(len(regions))]  # [D]
+        noise = rng.standard_normal(region.shape, np.float32)
         return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
 
     def training_batches(self, epoch, first=0):
-        """The shuffled batches of an epoch; single_region_share of them show one region of each medium (N = 1)."""
-        return self.batches(self.order(epoch), first, region_seed=[self.config.seed, epoch])
+        """The shuffled batches of an epoch, with what `config` asks to be drawn at random.
 
-    def batches(self, order=None, first=0, region_seed=None):
+        That is: single_region_share of the batches show one region of each medium (N = 1); of the others mirrored_share
+        of the images are mirrored.
+        """
+        return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch])
+
+    def batches(self, order=None, first=0, seed=None):
         """Yield batches: descriptors [S, N, D], captions int32 [S * K, L], masks float32 [S * K, L], as tensors.
 
         The samples come in the given order, else as they are, from batch number `first` on; the last batch may be a
-        part. L is the longest caption of the batch. tf.data reads the files ahead of the step. With `region_seed`, a
-        list of integers, some batches show single regions, a draw for each batch number.
+        part. L is the longest caption of the batch. tf.data reads the files ahead of the step. With `seed`, a list
+        of integers, some are changed as `training_batches` says, by draws that depend on it and the batch number.
         UserError where the descriptors of a sample cannot be read.
         """
         import tensorflow as tf
@@ -234,10 +248,11 @@ class Samples:
         def load(number):
             chosen = order[number * size : (number + 1) * size]
             length = int(self.masks[chosen].sum(axis=-1).max())
-            rng = None if region_seed is None else np.random.default_rng([*region_seed, number])
+            rng = None if seed is None else np.random.default_rng([*seed, number])
             single = rng is not None and rng.random() < self.config.single_region_share
             try:
-                descriptors = np.stack([self._descriptors(k, rng if single else None) for k in chosen])  # [S, N, D]
+                read = self._region if single else self._descriptors
+                descriptors = np.stack([read(k, rng) for k in chosen])  # [S, N, D]
             except UserError as error:
                 reasons.append(error)
                 raise

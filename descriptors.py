@@ -83,11 +83,15 @@ def check_weights(config, extractor):
 
 
 def _decoded_ahead(config, chosen, size):
-    """Yield (medium, CNN inputs or UserError) in order, decoded by threads a bounded number of media ahead."""
+    """Yield (medium, CNN inputs or UserError) in order, decoded by threads a bounded number of media ahead.
+
+    Where training asks for mirrored images, the inputs are the image and its mirror image.
+    """
 
     def decode(medium):
         try:
-            return cnn_inputs(config, medium.path, size, whole=True)
+            inputs = cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
+            return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.mirrored_share > 0 else inputs
         except UserError as error:
             return error
 
@@ -118,11 +122,12 @@ def _batched(decoded):
 
 def _store(config, medium, grids):
     """Write every file of a medium."""
-    arrays = [captioning_descriptors(config, grids)]
-    paths = data_loader.stored_paths(config, medium.id)
-    if len(paths) > 1:
-        arrays.append(sampled_regions(config, grids, zlib.crc32(medium.id.encode())))
-    for path, array in zip(paths, arrays, strict=True):
+    for path in data_loader.stored_paths(config, medium.id):
+        if path == data_loader.regions_path(config, medium.id):
+            array = sampled_regions(config, grids, zlib.crc32(medium.id.encode()))
+        else:
+            mirrored = path == data_loader.mirrored_path(config, medium.id)
+            array = captioning_descriptors(config, grids[1:] if mirrored else grids)
         with files.whole(path) as partial:
             np.save(partial, array)
 

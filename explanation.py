@@ -20,7 +20,15 @@ FRAMES_AT_ONCE = 32  # through the CNN
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 SHEET_FRAMES = 5  # a word, on a contact sheet
 # What --set may change here: the captioner does not depend on it.
-SETTINGS = ("data_dir", "cnn_weights", "saliency_input_size", "cnn_precision", "precision")
+SETTINGS = (
+    "data_dir",
+    "cnn_weights",
+    "saliency_input_size",
+    "beam_size",
+    "length_penalty",
+    "cnn_precision",
+    "precision",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +63,7 @@ def own_caption(saved, path):
     extractor = descriptors.load_cnn(saved.config)  # of the size that the captioner was trained on
     grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
     sequence = data_loader.as_sequence(descriptors.captioning_descriptors(saved.config, grids))  # [N, D]
-    ids = saved.model.generate(sequence[None])[0]
+    ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
     if not ids:
         raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
     words = [saved.vocabulary.words[k] for k in ids]

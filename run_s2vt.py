@@ -28,14 +28,14 @@ def parse_args():
     parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
     parser.add_argument("--resume", action="store_true", help="with --train: go on from the last checkpoint")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="with --test: this one instead of the best")
-    parser.add_argument("--beam_size", type=int, default=1, metavar="K", help="with --test: beams (default 1: greedy)")
+    parser.add_argument("--beam_size", type=int, metavar="K", help="short for --set beam_size=K (1: greedy)")
     parser.add_argument("--split", choices=("validate", "test"), default="test", help="with --test: which split")
     device.add_arguments(parser)
     args = parser.parse_args()
     if args.resume and not args.train:
         parser.error("--resume goes with --train")
-    if args.beam_size < 1:
-        parser.error("--beam_size must be at least 1")
+    if args.beam_size is not None:
+        args.set.append(f"beam_size={args.beam_size}")
     return args
 
 
@@ -72,12 +72,12 @@ def test(args):
     import testing
 
     experiment = cfg.from_arguments(args, settings=False).experiment
-    run, predictions = testing.test(args.dataset, experiment, args.checkpoint, args.split, args.beam_size, args.set)
+    run, predictions = testing.test(args.dataset, experiment, args.checkpoint, args.split, args.set)
     for warning in run["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{args.dataset}, {args.split} split, {run['n_media']} media, checkpoint {run['checkpoint']}, "
-        f"beam size {args.beam_size}"
+        f"beam size {run['beam_size']}"
     )
     for name in testing.METRICS:
         print(f"  {name:8s}{'missing' if run[name] is None else format(run[name], '7.4f')}")

@@ -47,9 +47,10 @@ class S2VT(keras.layers.Layer):
 
     n_words V, dim_image D, dim_hidden H, dim_word_emb E; n_frame_step: the number of descriptors it is trained on
     (it reads any number); n_lstm_step L: the most words it writes; forget_bias, cell_clip: see the equations of
-    `_cell`; input_keep_prob, output_keep_prob: dropout, in training only; seed: of the initial weights;
-    output_bias [V]: the initial `predict_word_b` (zeros if None); precision: of the factors of matrix products,
-    "float32" or "bfloat16" (everything else is float32).
+    `_cell`; input_keep_prob, output_keep_prob: dropout, in training only; label_smoothing: share of the target that is
+    spread over the vocabulary, in training only; seed: of the initial weights; output_bias [V]: the initial
+    `predict_word_b` (zeros if None); precision: of the factors of matrix products, "float32" or "bfloat16" (everything
+    else is float32).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class S2VT(keras.layers.Layer):
         cell_clip=None,
         input_keep_prob=1.0,
         output_keep_prob=1.0,
+        label_smoothing=0.0,
         seed=0,
         output_bias=None,
         precision="float32",
@@ -73,6 +75,7 @@ class S2VT(keras.layers.Layer):
         self.n_frame_step, self.n_lstm_step = n_frame_step, n_lstm_step
         self.forget_bias, self.cell_clip = forget_bias, cell_clip
         self.input_keep_prob, self.output_keep_prob = input_keep_prob, output_keep_prob
+        self.label_smoothing = label_smoothing
         self.precision = precision
 
         kernel_rows = dim_hidden + dim_word_emb + dim_hidden
@@ -206,7 +209,11 @@ class S2VT(keras.layers.Layer):
         state = [tf.gather(part, media) for part in self._encode(factors, descriptors, input_keep, encoder_seed)]
         h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed)  # [M, H]
         logits = self._logits(factors, _dropout(h, output_keep, output_seed))  # [M, V]
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather_nd(caption, places), logits)
+        words = tf.gather_nd(caption, places)  # [M]
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)  # [M]
+        if training and self.label_smoothing > 0:  # the cross-entropy with (1 - s) one-hot + s uniform
+            spread = tf.gather(logits, words, batch_dims=1) - tf.reduce_mean(logits, axis=-1)  # [M]
+            loss += self.label_smoothing * spread
         weights = tf.cast(tf.gather_nd(mask, places), tf.float32)
         return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
 
@@ -225,14 +232,18 @@ class S2VT(keras.layers.Layer):
         words = tf.broadcast_to(caption, tf.shape(logits)[:2])  # [B, L]
         return tf.gather(logits, words, batch_dims=2) - tf.reduce_logsumexp(logits, axis=-1)
 
-    def generate(self, descriptors, beam_size=1):
+    def generate(self, descriptors, beam_size=1, length_penalty=0.0):
         """Caption the descriptors [B, N, D] -> list of B lists of word ids, the end token left out.
 
         A caption ends at the end token or at n_lstm_step words. beam_size 1 is greedy decoding; above, the beam's
-        caption of the highest total log-probability.
+        caption of the highest score: total log-probability / number of its words (the end token is one) to the power of
+        `length_penalty`.
         """
         descriptors = tf.cast(descriptors, tf.float32)
-        words = self._greedy(descriptors) if beam_size == 1 else self._beam(descriptors, beam_size)  # [B, L]
+        if beam_size == 1:
+            words = self._greedy(descriptors)  # [B, L]
+        else:
+            words = self._beam(descriptors, beam_size, length_penalty)  # [B, L]
         return [row[: np.argmax(row == END)].tolist() if END in row else row.tolist() for row in words.numpy()]
 
     # Decoding
@@ -263,23 +274,27 @@ class S2VT(keras.layers.Layer):
         )
         return tf.transpose(words.stack())
 
-    @tf.function(input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32)])
-    def _beam(self, descriptors, n_beams):
-        """The caption of the highest total log-probability that a beam search finds: [B, N, D] -> ids [B, L]."""
+    @tf.function(input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)])
+    def _beam(self, descriptors, n_beams, length_penalty):
+        """The caption of the highest score that a beam search finds: [B, N, D] -> ids [B, L]."""
         factors = self._factors()
         c, h = (tf.repeat(state, n_beams, axis=0) for state in self._encode(factors, descriptors))  # [B * K, H]
         n_media = tf.shape(descriptors)[0]
         # A finished caption goes on with end tokens at no cost; all beams but the first start out impossible.
         only_end = tf.one_hot(END, self.n_words, 0.0, -np.inf)  # [V]
-        scores = tf.tile(tf.one_hot([0], n_beams, 0.0, -np.inf), [n_media, 1])  # [B, K]
+        totals = tf.tile(tf.one_hot([0], n_beams, 0.0, -np.inf), [n_media, 1])  # [B, K]
         words = tf.zeros([n_media, n_beams, self.n_lstm_step], tf.int32)
 
-        def step(t, products, c, h, ended, scores, words):
+        def step(t, products, c, h, lengths, ended, totals, words):
             c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
             log_probs = tf.reshape(tf.nn.log_softmax(self._logits(factors, h)), [n_media, n_beams, self.n_words])
-            totals = scores[..., None] + tf.where(ended[..., None], only_end, log_probs)  # [B, K, V]
-            scores, best = tf.math.top_k(tf.reshape(totals, [n_media, -1]), n_beams)  # [B, K]
+            totals = totals[..., None] + tf.where(ended[..., None], only_end, log_probs)  # [B, K, V]
+            lengths = tf.where(ended, lengths, t + 1)  # [B, K], of all that come from the same beam
+            scores = totals / tf.pow(tf.cast(lengths, tf.float32), length_penalty)[..., None]  # [B, K, V]
+            _, best = tf.math.top_k(tf.reshape(scores, [n_media, -1]), n_beams)  # [B, K]
+            totals = tf.gather(tf.reshape(totals, [n_media, -1]), best, batch_dims=1)  # [B, K]
             parent, word = best // self.n_words, best % self.n_words  # [B, K]
+            lengths = tf.gather(lengths, parent, batch_dims=1)
             c, h = (
                 tf.reshape(tf.gather(tf.reshape(state, [n_media, n_beams, -1]), parent, batch_dims=1), tf.shape(c))
                 for state in (c, h)
@@ -287,18 +302,19 @@ class S2VT(keras.layers.Layer):
             ended = tf.gather(ended, parent, batch_dims=1) | (word == END)
             place = tf.one_hot(t, self.n_lstm_step, dtype=tf.int32)  # [L]
             words = tf.gather(words, parent, batch_dims=1) + place * word[..., None]
-            return t + 1, self._word_products(factors, tf.reshape(word, [-1])), c, h, ended, scores, words
+            return t + 1, self._word_products(factors, tf.reshape(word, [-1])), c, h, lengths, ended, totals, words
 
         *_, words = tf.while_loop(
-            lambda t, products, c, h, ended, scores, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
+            lambda t, products, c, h, lengths, ended, totals, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
             step,
             (
                 0,
                 tf.tile(self.lstm_bias[None], [n_media * n_beams, 1]),
                 c,
                 h,
+                tf.zeros([n_media, n_beams], tf.int32),
                 tf.zeros([n_media, n_beams], tf.bool),
-                scores,
+                totals,
                 words,
             ),
         )

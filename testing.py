@@ -17,11 +17,20 @@ sys.path.insert(0, str(Path(__file__).parent / "coco-caption"))
 import caption_scores  # its folder's name is no module name
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
-# What --set may change here: the captions do not depend on it, or hardly.
-TEST_SETTINGS = ("data_dir", "descriptors_root", "batch_size", "precision", "cnn_precision", "descriptor_dtype")
+# What --set may change here: what the captioner has learnt does not depend on it.
+TEST_SETTINGS = (
+    "data_dir",
+    "descriptors_root",
+    "batch_size",
+    "beam_size",
+    "length_penalty",
+    "precision",
+    "cnn_precision",
+    "descriptor_dtype",
+)
 
 
-def caption_media(saved, media, beam_size):
+def caption_media(saved, media):
     """The captions that a checkpoint gives to `media`, from their stored descriptors: dict of id -> sentence."""
     captions, size = {}, saved.config.batch_size
     with tqdm(total=len(media), unit="media", desc="caption") as progress:
@@ -29,13 +38,14 @@ def caption_media(saved, media, beam_size):
             batch = media[start : start + size]
             stored = [data_loader.load_descriptors(saved.config, medium.id) for medium in batch]
             descriptors = np.stack([data_loader.as_sequence(one) for one in stored])  # [B, N, D]
-            for medium, ids in zip(batch, saved.model.generate(descriptors, beam_size), strict=True):
+            captioned = saved.model.generate(descriptors, saved.config.beam_size, saved.config.length_penalty)
+            for medium, ids in zip(batch, captioned, strict=True):
                 captions[medium.id] = saved.vocabulary.decode(ids)
             progress.update(len(batch))
     return captions
 
 
-def test(dataset, experiment, number=None, split="test", beam_size=1, assignments=()):
+def test(dataset, experiment, number=None, split="test", assignments=()):
     """Caption a split with one checkpoint (the best on validation without `number`) and score the captions.
 
     Writes every prediction to `model-<step>.json` (`model-<step>-validate.json`, `-beam5` and the like for what is not
@@ -49,13 +59,13 @@ def test(dataset, experiment, number=None, split="test", beam_size=1, assignment
     media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:
         raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
-    media = data_loader.usable_media(saved.config, media)
-    predictions = caption_media(saved, media, beam_size)
+    media = data_loader.usable_media(saved.config, media, for_training=False)
+    predictions = caption_media(saved, media)
     scores = caption_scores.score({medium.id: list(medium.captions) for medium in media}, predictions)
 
-    step = saved.state["step"]
+    step, beam_size = saved.state["step"], saved.config.beam_size
     run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}
-    run |= scores
+    run |= {"length_penalty": saved.config.length_penalty, **scores}
     unusual = (f"-{split}" if split != "test" else "") + (f"-beam{beam_size}" if beam_size > 1 else "")
     path = experiment / f"model-{step}{unusual}.json"
     listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]

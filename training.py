@@ -46,6 +46,19 @@ class Adam(keras.optimizers.Adam):
         )
 
 
+def make_optimizer(config, n_steps):
+    """Adam as `config` asks for it, for a run of so many steps."""
+    rate = config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, n_steps)
+    averages = {"use_ema": True, "ema_momentum": config.average_decay} if config.average_decay > 0 else {}
+    # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
+    decay = config.weight_decay or None
+    optimizer = Adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=decay, **averages)
+    optimizer.exclude_from_weight_decay(var_names=["_b$", "_bias$"])
+    return optimizer
+
+
 def batch_signature(model, descriptor_dtype):
     """Of a batch, descriptors [B, N, D], captions [B, L] and masks [B, L]: one traced graph serves every size."""
     return [
@@ -86,10 +99,9 @@ class Trainer:
         self.step = 0
         self.losses_since_save = []  # of the training steps since the last row of the loss table
         self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
-        # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
-        self.optimizer = Adam(config.learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
         self.steps_per_epoch = self.samples.n_batches()
         self.last_step = self.steps_per_epoch * config.n_epochs
+        self.optimizer = make_optimizer(config, self.last_step)
 
         self._step = make_step(model, self.optimizer, config.descriptor_dtype)
         self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
@@ -109,9 +121,26 @@ class Trainer:
                 self.losses_since_save.append(float(loss))
                 yield
 
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Context manager: the model has the running average of its weights, where the optimizer keeps one.
+
+        Yields the weights themselves, None where there is no average.
+        """
+        if not self.optimizer.use_ema:
+            yield None
+            return
+        weights = self.model.reference_weights()
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield weights
+        finally:
+            self.model.load_reference_weights(weights)
+
     def validation_loss(self):
         """Mean cross-entropy a word over the validation samples, without dropout; part batches count by their words."""
-        sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
+        with self.averaged_weights():
+            sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
         return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
 
     def save(self, **losses):
@@ -123,9 +152,9 @@ class Trainer:
             "cnn_weights_id": data_loader.cnn_weights_id(self.config),
             **losses,
         }
-        checkpoint.save(
-            self.config.experiment, self.step, self.config, self.vocabulary, self.model, self.optimizer, state
-        )
+        where = self.config.experiment, self.step
+        with self.averaged_weights() as weights:
+            checkpoint.save(*where, self.config, self.vocabulary, self.model, self.optimizer, state, weights)
         if self.interim is not None:
             files.remove_folder(checkpoint.folder_of(self.config.experiment, self.interim))
             self.interim = None
@@ -145,7 +174,7 @@ class Trainer:
         self.step = saved.state["step"]
         self.losses_since_save = saved.state["losses_since_save"]
         self.interim = self.step if self.losses_since_save else None  # a checkpoint that was due has reported them all
-        checkpoint.load_optimizer(saved.folder, self.optimizer)
+        checkpoint.load_optimizer(saved.folder, self.optimizer, self.model)
 
 
 def start(config):

@@ -58,7 +58,7 @@ def test_what_was_saved_is_loaded(trained, tmp_path):
 
     fresh = keras.optimizers.Adam(1e-3)
     fresh.build(loaded.model.trainable_variables)
-    checkpoint.load_optimizer(folder, fresh)
+    checkpoint.load_optimizer(folder, fresh, loaded.model)
     assert int(fresh.iterations) == 1
     for variable, stored in zip(fresh.variables, optimizer.variables, strict=True):
         np.testing.assert_array_equal(variable, stored)
@@ -123,7 +123,7 @@ def test_damaged_checkpoint_is_refused_by_name(trained, tmp_path, name, damage):
     damage(folder / name)
     with pytest.raises(UserError, match="model-7") as refusal:
         checkpoint.load(folder)
-        checkpoint.load_optimizer(folder, trained[1])
+        checkpoint.load_optimizer(folder, trained[1], trained[0])
     assert "\n" not in str(refusal.value)
     if name == "state.json":
         with pytest.raises(UserError, match="model-7 is damaged"):

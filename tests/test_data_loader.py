@@ -395,6 +395,28 @@ def test_some_training_batches_show_one_region_of_each_medium(config, tensorflow
     assert kinds == {True, False}
 
 
+def test_some_images_are_mirrored_in_training(tensorflow):
+    config = dataclasses.replace(IMAGES, mirrored_share=0.25, batch_size=2)
+    stored = store(config)
+    for media_id, grid in stored.items():
+        np.save(data_loader.mirrored_path(config, media_id), grid + 100)
+    samples = data_loader.training_samples(config, VOCABULARY, MEDIA)
+    draws = []
+    for epoch in range(40):
+        made = [descriptors.numpy() for descriptors, *_ in samples.training_batches(epoch)]
+        for k, shown in zip(samples.order(epoch), np.concatenate(made), strict=True):
+            added = shown - data_loader.as_sequence(stored[samples.media_ids[k]])  # [N, D]
+            draws.append(added.flat[0])
+            assert set(np.unique(added)) <= {0, 100} and np.ptp(added) == 0
+    assert np.mean(draws) / 100 == pytest.approx(0.25, abs=0.1)
+    plain = [descriptors.numpy() for descriptors, *_ in samples.batches()]
+    np.testing.assert_array_equal(np.concatenate(plain)[0], data_loader.as_sequence(stored["v0"]))
+    data_loader.mirrored_path(config, "v1").unlink()
+    with pytest.raises(UserError, match="1 of 3 media have no descriptors"):
+        data_loader.usable_media(config, MEDIA)
+    assert data_loader.usable_media(config, MEDIA, for_training=False) == MEDIA
+
+
 def test_noise_on_single_regions_has_the_size_asked_for_and_can_be_repeated(tensorflow):
     config = dataclasses.replace(IMAGES, single_region_share=0.99, single_region_noise=0.5, batch_size=1)
     stored = store(config)

@@ -79,6 +79,24 @@ def test_broken_and_missing_media_are_recorded_and_the_rest_goes_on(demo):
     assert {round(float(value) / 40) for value in regions[:, 0]} == {2, 3, 4}  # cells of all three frames
 
 
+def test_mirror_images_are_stored_where_training_wants_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cnn, "load", lambda *_: MeanColour())
+    folder = tmp_path / "DATA/Flickr8k"
+    (folder / "Flicker8k_Dataset").mkdir(parents=True)
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:, :4] = 200  # bright on the left
+    Image.fromarray(picture).save(folder / "Flicker8k_Dataset/a.jpg", quality=95)
+    (folder / "Flickr8k.token.txt").write_text("a.jpg#0\ta wall\n")
+    (folder / "Flickr_8k.trainImages.txt").write_text("a.jpg\n")
+    assert descriptors.preprocess(IMAGES)[0] == 1
+    mirrored = dataclasses.replace(IMAGES, mirrored_share=0.5)
+    assert descriptors.preprocess(mirrored)[0] == 1
+    for is_mirrored, expected in ((False, [[200, 0], [200, 0]]), (True, [[0, 200], [0, 200]])):
+        grid = data_loader.load_descriptors(mirrored, "a", is_mirrored)  # [2, 2, 3]
+        np.testing.assert_allclose(grid[..., 0].astype(float), expected, atol=8)
+
+
 def test_a_second_run_does_only_what_is_missing(demo):
     descriptors.preprocess(VIDEOS)
     kept, lost = (data_loader.descriptor_path(VIDEOS, name) for name in ("v0", "v2"))

@@ -295,7 +295,7 @@ def test_beam_of_one_is_greedy():
     model = random_model(rng, n_lstm_step=5)
     descriptors = rng.normal(0, 1, (12, 3, model.dim_image)).astype(np.float32)
     greedy = model._greedy(descriptors).numpy()
-    np.testing.assert_array_equal(model._beam(descriptors, 1), greedy)
+    np.testing.assert_array_equal(model._beam(descriptors, 1, 0.0), greedy)
     ended = (greedy == s2vt_model.END).any(axis=1)
     assert ended.any() and not ended.all()  # both kinds of caption were compared
 
@@ -313,7 +313,39 @@ def test_wide_beam_finds_the_best_of_all_captions():
     assert model.generate(descriptors) != best  # not every one of them lies on the greedy path
 
 
+def test_length_penalty_chooses_between_short_and_long():
+    # [1] has probability 0.5 * 0.4 in two words, [2, 1] has 0.4 * 0.9 * 0.4 in three: totals -1.61 and -1.94.
+    transitions = [[1 / 3, 1 / 3, 1 / 3], [0.4, 0.3, 0.3], [0.05, 0.9, 0.05]]
+    model = markov_model([0.1, 0.5, 0.4], transitions, n_lstm_step=6)
+    descriptors = np.zeros((1, 1, 1), np.float32)
+    assert model.generate(descriptors, beam_size=30) == [[1]]
+    for penalty in (0.3, 0.7, 1.0):
+        captions = [list(words) for n in range(7) for words in itertools.product((1, 2), repeat=n)]
+        scores = [
+            plain_total(model, descriptors[0], words) / min(len(words) + 1, 6) ** penalty for words in captions
+        ]
+        assert model.generate(descriptors, beam_size=200, length_penalty=penalty) == [captions[np.argmax(scores)]]
+    assert len(captions[np.argmax(scores)]) > 2
+
+
 # Training
+
+
+def test_label_smoothing_is_the_cross_entropy_with_a_flatter_target():
+    rng = np.random.default_rng(1)
+    model = random_model(rng, scale=0.5)
+    smoothed = s2vt_model.S2VT(
+        model.n_words, model.dim_image, model.dim_hidden, model.dim_word_emb, 3, 5, label_smoothing=0.2
+    )
+    smoothed.load_reference_weights(model.reference_weights())
+    descriptors, caption, mask = random_batch(rng, model, 4, 3, 5)
+    log_p = model.log_probs(descriptors, caption).numpy()  # [B, L, V]
+    target = 0.8 * np.eye(model.n_words)[caption] + 0.2 / model.n_words
+    expected = -((target * log_p).sum(axis=2) * mask).sum() / mask.sum()
+    np.testing.assert_allclose(smoothed.caption_loss(descriptors, caption, mask, training=True), expected, rtol=1e-5)
+    plain = model.caption_loss(descriptors, caption, mask)
+    np.testing.assert_allclose(smoothed.caption_loss(descriptors, caption, mask), plain, rtol=1e-6)
+    assert abs(float(plain) - expected) > 1e-3
 
 
 def test_dropout_follows_its_seed_and_stays_out_of_inference():
