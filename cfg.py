@@ -55,6 +55,7 @@ class Config:
     learning_rate_schedule: str = "constant"  # "cosine": falls to 0 at the end of the last epoch
     weight_decay: float = 0.0  # of AdamW: each step also shrinks the weights by this times the learning rate
     average_decay: float = 0.0  # above 0: a checkpoint has the running average of the weights, with this decay a step
+    self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see self_critical.py
     mirrored_share: float = 0.0  # of the images, each epoch anew: shown mirrored
     label_smoothing: float = 0.0  # share of the training target that is spread over the whole vocabulary
     single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
@@ -64,8 +65,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        counts = ("n_sampled_frames", "dim_hidden", "dim_word_emb", "beam_size", "batch_size", "n_epochs", "max_to_keep")
-        for name in counts:
+        sizes = ("n_sampled_frames", "dim_hidden", "dim_word_emb", "batch_size")
+        for name in (*sizes, "n_epochs", "max_to_keep", "beam_size"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         per_medium, most = self.captions_per_medium, self.batch_size
         _require(1 <= per_medium <= most, "captions_per_medium", per_medium, f"from 1 to batch_size, {most}")
@@ -79,6 +80,8 @@ class Config:
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
         for name in ("average_decay", "label_smoothing", "mirrored_share"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        epochs = self.self_critical_epochs
+        _require(0 <= epochs <= self.n_epochs, "self_critical_epochs", epochs, f"from 0 to n_epochs, {self.n_epochs}")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0, and finite")
         share = self.single_region_share
         _require(0 <= share < 1, "single_region_share", share, "at least 0 and below 1")

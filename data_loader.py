@@ -209,6 +209,11 @@ class Samples:
         """The order of the samples in an epoch: a permutation that depends on the seed and the epoch alone."""
         return np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
 
+    def media_of_batch(self, epoch, number):
+        """The media ids [S] of batch `number` of `training_batches`."""
+        size = self.samples_per_batch
+        return [self.media_ids[k] for k in self.order(epoch)[number * size : (number + 1) * size]]
+
     def _descriptors(self, k, rng=None):
         """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
         share = self.config.mirrored_share

@@ -200,8 +200,11 @@ class S2VT(keras.layers.Layer):
         loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed)
         return loss / n_words
 
-    def caption_loss_sum(self, descriptors, caption, mask, training=False, seed=(0, 0)):
-        """As `caption_loss`, but the two sums apart, for a mean over several batches -> (scalar, scalar)."""
+    def caption_loss_sum(self, descriptors, caption, mask, training=False, seed=(0, 0), caption_weights=None):
+        """As `caption_loss`, but the two sums apart, for a mean over several batches -> (scalar, scalar).
+
+        With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight.
+        """
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
         encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
         factors, (order, sizes, places) = self._factors(), _pack(mask)
@@ -214,7 +217,9 @@ class S2VT(keras.layers.Layer):
         if training and self.label_smoothing > 0:  # the cross-entropy with (1 - s) one-hot + s uniform
             spread = tf.gather(logits, words, batch_dims=1) - tf.reduce_mean(logits, axis=-1)  # [M]
             loss += self.label_smoothing * spread
-        weights = tf.cast(tf.gather_nd(mask, places), tf.float32)
+        weights = tf.cast(tf.gather_nd(mask, places), tf.float32)  # [M]
+        if caption_weights is not None:
+            loss *= tf.gather(caption_weights, places[:, 0])
         return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
 
     def logits(self, descriptors, caption):
@@ -240,10 +245,8 @@ class S2VT(keras.layers.Layer):
         `length_penalty`.
         """
         descriptors = tf.cast(descriptors, tf.float32)
-        if beam_size == 1:
-            words = self._greedy(descriptors)  # [B, L]
-        else:
-            words = self._beam(descriptors, beam_size, length_penalty)  # [B, L]
+        greedy = beam_size == 1
+        words = self._greedy(descriptors) if greedy else self._beam(descriptors, beam_size, length_penalty)  # [B, L]
         return [row[: np.argmax(row == END)].tolist() if END in row else row.tolist() for row in words.numpy()]
 
     # Decoding
@@ -256,15 +259,33 @@ class S2VT(keras.layers.Layer):
     def _greedy(self, descriptors):
         """The most probable word at every step: [B, N, D] -> ids [B, L], zeros after the end token."""
         factors = self._factors()  # once, outside the loop
-        c, h = self._encode(factors, descriptors)
+        state = self._encode(factors, descriptors)
+        return self._write(factors, state, lambda t, logits: tf.argmax(logits, axis=-1, output_type=tf.int32))
+
+    def sample(self, descriptors, n_samples, seed):
+        """Captions drawn by their probability: descriptors [B, N, D], seed [2] -> ids [B * n_samples, L].
+
+        Those of one medium follow one another; after the end token there are zeros.
+        """
+        factors = self._factors()
+        state = [tf.repeat(part, n_samples, axis=0) for part in self._encode(factors, descriptors)]
+
+        def draw(t, logits):  # [B * n_samples, V] -> [B * n_samples]
+            seed_of_step = tf.random.experimental.stateless_fold_in(seed, t)
+            return tf.random.stateless_categorical(logits, 1, seed_of_step, dtype=tf.int32)[:, 0]
+
+        return self._write(factors, state, draw)
+
+    def _write(self, factors, state, choose):
+        """Write word after word from state c, h [B, H]: `choose` takes (step, logits [B, V]) to words [B] -> [B, L]."""
+        c, h = state
         n_media = tf.shape(c)[0]
         words = tf.TensorArray(tf.int32, self.n_lstm_step, element_shape=[None])
         words = words.unstack(tf.zeros([self.n_lstm_step, n_media], tf.int32))
 
         def step(t, products, c, h, ended, words):
             c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
-            word = tf.argmax(self._logits(factors, h), axis=-1, output_type=tf.int32)  # [B]
-            word = tf.where(ended, END, word)
+            word = tf.where(ended, END, choose(t, self._logits(factors, h)))  # [B]
             return t + 1, self._word_products(factors, word), c, h, ended | (word == END), words.write(t, word)
 
         *_, words = tf.while_loop(

@@ -17,6 +17,7 @@ import checkpoint
 import cnn
 import data_loader
 import files
+import self_critical
 from errors import UserError
 
 # What --resume may change: neither the shapes nor the sense of the weights depend on it.
@@ -55,7 +56,7 @@ def make_optimizer(config, n_steps):
     # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
     decay = config.weight_decay or None
     optimizer = Adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=decay, **averages)
-    optimizer.exclude_from_weight_decay(var_names=["_b$", "_bias$"])
+    optimizer.exclude_from_weight_decay(var_names=[r"_b\b", r"_bias\b"])
     return optimizer
 
 
@@ -104,6 +105,10 @@ class Trainer:
         self.optimizer = make_optimizer(config, self.last_step)
 
         self._step = make_step(model, self.optimizer, config.descriptor_dtype)
+        self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
+        self._self_critical = self_critical.SelfCritical(
+            model, self.optimizer, vocabulary, config.descriptor_dtype, train, validate
+        )
         self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
 
     def save_points(self):
@@ -115,8 +120,12 @@ class Trainer:
         """Train from where the run stands to its end; yields after every step."""
         while self.step < self.last_step:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for batch in self.samples.training_batches(epoch, first):
-                loss = self._step(*batch, (self.config.seed, self.step))
+            for number, batch in enumerate(self.samples.training_batches(epoch, first), first):
+                seed = self.config.seed, self.step
+                if self.step < self.first_self_critical:
+                    loss = self._step(*batch, seed)
+                else:
+                    loss = -self._self_critical.step(self.samples.media_of_batch(epoch, number), batch[0], seed)
                 self.step += 1
                 self.losses_since_save.append(float(loss))
                 yield
@@ -138,8 +147,13 @@ class Trainer:
             self.model.load_reference_weights(weights)
 
     def validation_loss(self):
-        """Mean cross-entropy a word over the validation samples, without dropout; part batches count by their words."""
+        """Mean cross-entropy a word over the validation samples, without dropout; part batches count by their words.
+
+        In self-critical epochs minus the mean CIDEr-D of the captions: less than any cross-entropy.
+        """
         with self.averaged_weights():
+            if self.step > self.first_self_critical:
+                return -self._self_critical.validate(self.validation)
             sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
         return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
 

@@ -88,7 +88,8 @@ def test_mirror_images_are_stored_where_training_wants_them(tmp_path, monkeypatc
     picture[:, :4] = 200  # bright on the left
     Image.fromarray(picture).save(folder / "Flicker8k_Dataset/a.jpg", quality=95)
     (folder / "Flickr8k.token.txt").write_text("a.jpg#0\ta wall\n")
-    (folder / "Flickr_8k.trainImages.txt").write_text("a.jpg\n")
+    for split, names in (("train", "a.jpg\n"), ("dev", ""), ("test", "")):
+        (folder / f"Flickr_8k.{split}Images.txt").write_text(names)
     assert descriptors.preprocess(IMAGES)[0] == 1
     mirrored = dataclasses.replace(IMAGES, mirrored_share=0.5)
     assert descriptors.preprocess(mirrored)[0] == 1

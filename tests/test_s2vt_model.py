@@ -321,11 +321,19 @@ def test_length_penalty_chooses_between_short_and_long():
     assert model.generate(descriptors, beam_size=30) == [[1]]
     for penalty in (0.3, 0.7, 1.0):
         captions = [list(words) for n in range(7) for words in itertools.product((1, 2), repeat=n)]
-        scores = [
-            plain_total(model, descriptors[0], words) / min(len(words) + 1, 6) ** penalty for words in captions
-        ]
+        scores = [plain_total(model, descriptors[0], words) / min(len(words) + 1, 6) ** penalty for words in captions]
         assert model.generate(descriptors, beam_size=200, length_penalty=penalty) == [captions[np.argmax(scores)]]
     assert len(captions[np.argmax(scores)]) > 2
+
+
+def test_samples_come_as_often_as_they_are_probable():
+    transitions = [[1 / 3, 1 / 3, 1 / 3], [0.5, 0.2, 0.3], [0.1, 0.8, 0.1]]
+    model = markov_model([0.2, 0.5, 0.3], transitions, n_lstm_step=3)
+    drawn = model.sample(np.zeros((2, 1, 1), np.float32), 4000, (1, 2)).numpy()  # [8000, L]
+    assert drawn.shape == (8000, 3)
+    for words, probability in (([0, 0, 0], 0.2), ([1, 0, 0], 0.25), ([2, 1, 0], 0.12), ([1, 2, 1], 0.12)):
+        assert (drawn == words).all(axis=1).mean() == pytest.approx(probability, abs=0.02)
+    np.testing.assert_array_equal(model.sample(np.zeros((2, 1, 1), np.float32), 4000, (1, 2)), drawn)
 
 
 # Training
