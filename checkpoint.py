@@ -3,6 +3,7 @@
     weights.npz      the seven weights, by their names in s2vt_model.WEIGHT_NAMES
     config.json      every setting (cfg.Config)
     vocabulary.json  the words in the order of their ids
+    related.json     for other words of the training captions, known words that are used like them
     state.json       step, losses and the like
     optimizer.npz    Adam's moments, for --resume; and where weights.npz has averages, the weights themselves
 
@@ -100,6 +101,7 @@ def save(experiment, step, config, vocabulary, model, optimizer, state, unaverag
         np.savez(folder / "optimizer.npz", **moments, **(unaveraged or {}))
         files.write_json(folder / "config.json", dataclasses.asdict(config))
         files.write_json(folder / "vocabulary.json", vocabulary.words, indent=None)
+        files.write_json(folder / "related.json", vocabulary.related, indent=None)
         files.write_json(folder / "state.json", {"step": step, **state})
 
 
@@ -115,7 +117,11 @@ def load(folder, assignments=(), allowed=()):
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = cfg.from_dict(values, folder / "config.json")
         config = cfg.override(config, assignments, allowed)
-        vocabulary = data_loader.Vocabulary(json.loads((folder / "vocabulary.json").read_text(encoding="utf-8")))
+        words, related = folder / "vocabulary.json", folder / "related.json"
+        vocabulary = data_loader.Vocabulary(
+            json.loads(words.read_text(encoding="utf-8")),
+            json.loads(related.read_text(encoding="utf-8")) if related.exists() else None,
+        )
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
         model = build_model(config, vocabulary, arrays["embed_features_W"].shape[0])

@@ -16,11 +16,18 @@ def tokenize(sentence):
     return sentence.lower().replace(".", "").replace(",", "").split()
 
 
-class Vocabulary:
-    """The words the captioner knows. Id 0 is the end token, written '.'; the others by falling count."""
+STAND_IN_CUTOFF = 0.8  # share of letters that match in spellings that are nearly the same
 
-    def __init__(self, words):
+
+class Vocabulary:
+    """The words the captioner knows. Id 0 is the end token, written '.'; the others by falling count.
+
+    related: a dict of unknown word -> known words that are used like it (related_words.py).
+    """
+
+    def __init__(self, words, related=None):
         self.words = list(words)
+        self.related = dict(related or {})
         self.ids = {word: k for k, word in enumerate(self.words)}
         if not self.words or self.words[0] != "." or len(self.ids) != len(self.words):
             raise ValueError("a vocabulary is '.' and then different words")
@@ -60,6 +67,14 @@ class Vocabulary:
     def nearest(self, word, n=3):
         """The known words that are spelled most like `word`."""
         return difflib.get_close_matches(word, self.words[1:], n=n, cutoff=0.5)
+
+    def stand_in(self, word):
+        """The known word to read instead of an unknown one, None where nothing comes near it.
+
+        One that is spelled nearly the same (a plural, a slip), else the one that is used most like it.
+        """
+        alike = difflib.get_close_matches(word, self.words[1:], n=1, cutoff=STAND_IN_CUTOFF)
+        return next(iter([*alike, *self.related.get(word, [])]), None)
 
 
 def count_words(captions):

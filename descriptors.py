@@ -26,6 +26,11 @@ def load_cnn(config, input_size=None):
     return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size, config.cnn_precision)
 
 
+def input_size(config):
+    """Pixels a side of what the configured CNN sees for captioning."""
+    return config.cnn_input_size or cnn.CNNS[config.cnn].input_size
+
+
 def cnn_inputs(config, path, size, whole=False):
     """What the CNN sees of a medium for captioning: uint8 [n, size, size, 3].
 

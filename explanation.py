@@ -1,6 +1,7 @@
 """From one video or image and a sentence to saliency, and from saliency to pictures and numbers on disk."""
 
 import dataclasses
+import functools
 import json
 import re
 from pathlib import Path
@@ -33,34 +34,64 @@ SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """The words to explain: `words` [T] with their `ids`, those left out, and p_t if the words are the model's own."""
+    """The words to explain: `words` [T] with their `ids`, and p_t if the words are the model's own.
+
+    Of the sentence's other words, which the captioner does not know: those left out, and those read as another word.
+    """
 
     sentence: str
     words: list
     ids: list
     skipped: list = dataclasses.field(default_factory=list)
+    read_as: dict = dataclasses.field(default_factory=dict)
     target_log_probs: np.ndarray | None = None  # [T, V]
+
+    @property
+    def title(self):
+        """The sentence, with what is read instead of some of its words."""
+        changes = ", ".join(f"{word} is read as {known}" for word, known in self.read_as.items())
+        return f"{self.sentence}  ({changes})" if changes else self.sentence
 
 
 def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
-    """A sentence -> Query; UserError for unknown words (unless `unknown` is "skip"), for none at all, or too many."""
+    """A sentence -> Query. What becomes of a word that the captioner does not know is for `unknown` to say:
+
+    "error", "skip" (leave it out) or "nearest" (read `Vocabulary.stand_in` instead). UserError for such a word under
+    "error", or without a stand-in; where no word is left; and where there are more than n_lstm_step.
+    """
     words = data_loader.tokenize(sentence)
-    skipped = [word for word in words if word not in vocabulary.ids]
-    if skipped and unknown == "error":
-        nearest = {word: ", ".join(vocabulary.nearest(word)) or "none like it" for word in dict.fromkeys(skipped)}
-        hints = "; ".join(f"'{word}' (nearest known: {known})" for word, known in nearest.items())
-        raise UserError(f"the captioner does not know {hints}; change the sentence, or leave them out: --unknown skip")
-    known = [word for word in words if word in vocabulary.ids]
+    strange = [word for word in dict.fromkeys(words) if word not in vocabulary.ids]
+    read_as = {}
+    if unknown == "nearest":
+        read_as = {word: known for word in strange if (known := vocabulary.stand_in(word))}
+    lost = [word for word in strange if word not in read_as]
+    if lost and unknown != "skip":
+        raise UserError(
+            f"the captioner does not know {'; '.join(_described(word, vocabulary) for word in lost)}; change the "
+            f"sentence, leave them out (--unknown skip)"
+            + (", or take the nearest words (--unknown nearest)" if unknown == "error" else "")
+        )
+    known = [read_as.get(word, word) for word in words if word not in lost]
     if not known:
         raise UserError(f"the sentence '{sentence}' has no word that the captioner knows")
     if len(known) > n_lstm_step:
         raise UserError(f"the sentence has {len(known)} words; this captioner takes at most {n_lstm_step}")
-    return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped)
+    skipped = [word for word in words if word in lost]
+    return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped, read_as)
 
 
-def own_caption(saved, path):
-    """The captioner's own caption of the medium -> Query, with the distributions from which it was chosen."""
-    extractor = descriptors.load_cnn(saved.config)  # of the size that the captioner was trained on
+def _described(word, vocabulary):
+    """An unknown word with the known ones that come near it."""
+    hints = {"spelled like": vocabulary.nearest(word), "used like": vocabulary.related.get(word)}
+    found = "; ".join(f"{how}: {', '.join(words)}" for how, words in hints.items() if words)
+    return f"'{word}' ({found or 'none comes near it'})"
+
+
+def own_caption(saved, extractor, path):
+    """The captioner's own caption of the medium -> Query, with the distributions from which it was chosen.
+
+    `extractor` is the CNN of the size that the captioner was trained on.
+    """
     grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
     sequence = data_loader.as_sequence(descriptors.captioning_descriptors(saved.config, grids))  # [N, D]
     ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
@@ -86,12 +117,17 @@ class Explanation:
     curves: np.ndarray | None = None  # raw temporal curves [F, T], of a video
     fps: float | None = None
 
+    @property
+    def is_video(self):
+        return self.curves is not None
+
     def save(self, path, saved):
         """Write everything, with the checkpoint's settings, as .npz (no pickle), for those who plot themselves."""
         arrays = {
             "sentence": self.query.sentence,
             "words": self.query.words,
             "skipped": np.array(self.query.skipped, dtype=str),
+            "read_as": np.array(list(self.query.read_as.items()), dtype=str).reshape(-1, 2),
             "own_caption": self.query.target_log_probs is not None,
             "raw_maps": self.raw_maps,
             "maps": self.maps.astype(np.float32),
@@ -151,15 +187,30 @@ def load_cnn(saved):
     return extractor
 
 
-def explain(saved, extractor, path, sentence=None, unknown="error", normalization=None):
-    """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation."""
-    if sentence is None:
-        query = own_caption(saved, path)
-    else:
-        query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
-    of_kind = explain_image if media.kind(path) == "image" else explain_video
-    options = {"normalization": normalization} if normalization else {}
-    return of_kind(saved, extractor, path, query, **options)
+class Explainer:
+    """A captioner with its CNN, loaded once for any number of media and sentences."""
+
+    def __init__(self, saved):
+        self.saved = saved
+        self.extractor = load_cnn(saved)
+
+    @functools.cached_property
+    def captioning_extractor(self):
+        """The CNN of the size that the captioner was trained on: the same one, unless saliency asks for another."""
+        if self.saved.config.saliency_input_size in (None, descriptors.input_size(self.saved.config)):
+            return self.extractor
+        return descriptors.load_cnn(self.saved.config)
+
+    def explain(self, path, sentence=None, unknown="error", normalization=None):
+        """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation."""
+        saved = self.saved
+        is_image = media.kind(path) == "image"
+        if sentence is None:
+            query = own_caption(saved, self.captioning_extractor, path)
+        else:
+            query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
+        options = {"normalization": normalization} if normalization else {}
+        return (explain_image if is_image else explain_video)(saved, self.extractor, path, query, **options)
 
 
 # Pictures
@@ -168,7 +219,7 @@ def explain(saved, extractor, path, sentence=None, unknown="error", normalizatio
 def draw_image(explanation, target):
     """Write a png: a tile a word."""
     query, height, width = explanation.query, explanation.height, explanation.width
-    layout = overlay.Layout(query.words, height, width, explanation.box, title=query.sentence, skipped=query.skipped)
+    layout = overlay.Layout(query.words, height, width, explanation.box, title=query.title, skipped=query.skipped)
     media.write_image(target, layout.draw(media.read_image(explanation.path), explanation.maps[0]))
 
 
@@ -180,7 +231,7 @@ def draw_frames(explanation, target):
         explanation.height,
         explanation.width,
         curves=explanation.curves,
-        title=query.sentence,
+        title=query.title,
         skipped=query.skipped,
     )
     every = max(1, round(explanation.fps / GIF_FPS)) if is_gif else 1
@@ -200,7 +251,7 @@ def draw_contact_sheet(explanation, target):
     frames = dict(zip(wanted.tolist(), decoded, strict=True))
     times = np.arange(len(maps)) / explanation.fps
     picture = overlay.contact_sheet(
-        frames, maps, query.words, explanation.curves, times, chosen, title=query.sentence, skipped=query.skipped
+        frames, maps, query.words, explanation.curves, times, chosen, title=query.title, skipped=query.skipped
     )
     media.write_image(target, picture)
 
@@ -210,7 +261,7 @@ def draw(explanation, folder, form=None):
 
     `form`: "mp4" (default), "gif" or "png" for a video, "png" for an image. UserError for another.
     """
-    is_image = explanation.curves is None
+    is_image = not explanation.is_video
     if is_image and form not in (None, "png"):
         raise UserError(f"{explanation.path} is an image: --format {form} is for videos, leave it out")
     form = form or ("png" if is_image else "mp4")

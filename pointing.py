@@ -1,6 +1,7 @@
 """The pointing game: does the maximum of a word's map lie on the thing that the word names? (Zhang et al., ECCV 2016.)
 
-Maps are raw, float [F, Gy, Gx]; masks say where the thing is, bool [F, H, W]. Every score is a share between 0 and 1.
+Maps are raw, float [F, Gy, Gx]; masks say where the thing is, bool [F, H, W]; of photographs [Gy, Gx] and a region of
+grounding.py. Every score is a share between 0 and 1.
 """
 
 import numpy as np
@@ -35,6 +36,28 @@ def score_word(maps, mask, box=None):
     }
 
 
+TOLERANCE = 15  # pixels of the photograph beside the thing that the second score of a phrase forgives
+CHANCE_GRID = 50  # points a side, for the share of a photograph that a region takes
+
+
+def score_phrase(raw_map, region, height, width, box=None):
+    """Score one map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of scores.
+
+    maps: whether the maximum of the enlarged map lies on the region; centre: that of the photograph; chance: the share
+    of the photograph that the region takes. The same with "_15" forgive TOLERANCE pixels. `box`: what the cells cover.
+    """
+    pixels = geometry.enlarge(raw_map, height, width, box, fill=-np.inf)  # [height, width]
+    row, column = np.unravel_index(pixels.argmax(), pixels.shape)
+    grid = (np.arange(CHANCE_GRID) + 0.5) / CHANCE_GRID
+    distances = {
+        "maps": region.distance((row + 0.5) / height, (column + 0.5) / width),
+        "centre": region.distance(0.5, 0.5),
+        "chance": region.distance(*np.meshgrid(grid, grid, indexing="ij")),
+    }
+    scores = {name: float(np.mean(distance == 0)) for name, distance in distances.items()}
+    return scores | {f"{name}_15": float(np.mean(distance <= TOLERANCE)) for name, distance in distances.items()}
+
+
 def average(scores):
-    """The mean of each score over a list of `score_word`'s results, and how many there were."""
-    return {"n": len(scores), **{name: float(np.mean([score[name] for score in scores])) for name in SCORES}}
+    """The mean of each score over a list of results of one kind, and how many there were."""
+    return {"n": len(scores), **{name: float(np.mean([score[name] for score in scores])) for name in scores[0]}}

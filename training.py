@@ -17,6 +17,7 @@ import checkpoint
 import cnn
 import data_loader
 import files
+import related_words
 import self_critical
 from errors import UserError
 
@@ -198,6 +199,7 @@ def start(config):
     train = data_loader.usable_media(config, annotations.split_media(media, "train"))
     captions = [caption for medium in train for caption in medium.captions]
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
+    vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])
     dim_image = data_loader.load_descriptors(config, train[0].id).shape[-1]
     model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
     trainer = Trainer(config, vocabulary, model, media)

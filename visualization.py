@@ -1,16 +1,21 @@
 """Stage 3: which regions, and when, make the captioner say each word of a sentence.
 
+    python visualization.py --media dog.jpg
+    python visualization.py --media holiday.mp4 cat.png --sentence "a man is driving a car" --unknown nearest
+    python visualization.py --media holiday.mp4 --sentence sentences.txt --format gif
     python visualization.py --dataset MSR-VTT --media_id video9461 --sentence "A man is driving a car"
-    python visualization.py --dataset Flickr8k --media_id 1056338697_4f7d7ce270 --checkpoint 3000
-    python visualization.py --media holiday.mp4 --experiment experiments/Demo --format gif
     python visualization.py --media dog.jpg --experiment experiments/Flickr8k --sentence "a dog runs on the beach"
 
 A video becomes an mp4 at its own frame rate (or a gif, or a png of the most salient frames), an image a png: a tile for
-each word, under its map. Without --sentence the captioner's own caption is explained. The raw maps and all settings go
-beside the picture as .npz. Everything is written to <experiment>/saliency/, or to --output.
+each word, under its map. Without --sentence the captioner's own caption is explained; a .txt file gives one sentence a
+line. The captioner is that of the data set or the experiment, else the bundled one. The raw maps and all settings go
+beside the picture as .npz. Everything is written to <experiment>/saliency/ (of the bundled captioner to saliency/), or
+to --output.
 """
 
 import argparse
+import collections
+import sys
 from pathlib import Path
 
 import cfg
@@ -18,20 +23,29 @@ import device
 import errors
 from errors import UserError
 
+BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, dataset_required=False)
-    parser.add_argument("--media_id", metavar="ID", help="a video or image of the data set")
-    parser.add_argument("--media", metavar="FILE", help="any video or image instead; needs --experiment")
-    parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
+    parser.add_argument("--media_id", metavar="ID", nargs="+", help="videos or images of the data set")
+    parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos or images instead")
+    parser.add_argument(
+        "--experiment",
+        metavar="DIR",
+        help="the experiment's folder (default: experiments/<dataset>; without a data set the bundled captioner)",
+    )
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
-    parser.add_argument("--sentence", help="the sentence to explain; default: the captioner's own")
+    parser.add_argument(
+        "--sentence", help="the sentence to explain, or a .txt file with one a line; default: the captioner's own"
+    )
     parser.add_argument(
         "--unknown",
-        choices=("error", "skip"),
+        choices=("error", "skip", "nearest"),
         default="error",
-        help="what to do with a word that the captioner does not know (default: error)",
+        help="what to do with a word that the captioner does not know: refuse it (default), leave it out, or read the "
+        "nearest known one",
     )
     parser.add_argument(
         "--normalization",
@@ -39,29 +53,64 @@ def parse_args():
         help="of the maps: the paper's linear scaling (default for images), or the released program's (for videos)",
     )
     parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
-    parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency")
+    parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     device.add_arguments(parser)
     args = parser.parse_args()
     if (args.media is None) == (args.media_id is None):
-        parser.error("name what to look at: --dataset and --media_id, or --media and --experiment")
+        parser.error("name what to look at: --media, or --dataset and --media_id")
     if args.media_id is not None and args.dataset is None:
         parser.error("--media_id needs --dataset")
-    if args.media is not None and not (args.experiment or args.dataset):
-        parser.error("--media needs --experiment, the folder of a trained captioner")
     return args
 
 
-def medium_path(args, saved):
-    """The file that the command line names; UserError where there is none."""
+def choose_experiment(args):
+    """The folder of the captioner, and where the pictures go."""
+    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else BUNDLED)
+    return experiment, Path(args.output or ("saliency" if experiment == BUNDLED else Path(experiment) / "saliency"))
+
+
+def media_paths(args, saved):
+    """The files that the command line names; UserError where a data set lacks one, or two would share a picture."""
     import annotations
 
     if args.media is not None:
-        return Path(args.media)
-    saved.check_dataset(args.dataset)
-    medium = annotations.find_medium(annotations.read_media(saved.config), args.media_id)
-    if not medium.path.exists():
-        raise UserError(f"{medium.path} is missing: the annotations name it, its file should be there")
-    return medium.path
+        paths = [Path(path) for path in args.media]
+    else:
+        saved.check_dataset(args.dataset)
+        media = annotations.read_media(saved.config)
+        paths = [annotations.find_medium(media, media_id).path for media_id in args.media_id]
+        for path in paths:
+            if not path.exists():
+                raise UserError(f"{path} is missing: the annotations name it, its file should be there")
+    name, times = collections.Counter(path.stem for path in paths).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{times} of the media are called {name}, so their pictures would be: run them one by one")
+    return paths
+
+
+def read_sentences(sentence):
+    """The sentences to explain: one, those of a .txt file, or None for the captioner's own."""
+    import files
+
+    if sentence is None or not sentence.endswith(".txt"):
+        return [sentence]
+    sentences = [line.strip() for line in files.read_text(sentence, "a sentence a line").split("\n") if line.strip()]
+    if not sentences:
+        raise UserError(f"{sentence} has no sentence in it: write one a line")
+    return sentences
+
+
+def show(explained, picture, numbers, is_own):
+    """Print what came out."""
+    query = explained.query
+    whose = " (the captioner's own caption)" if is_own else ""
+    print(f'"{query.sentence}"{whose}')
+    if query.skipped:
+        print(f"left out, not known to the captioner: {', '.join(query.skipped)}")
+    for word, known in query.read_as.items():
+        print(f"'{word}' is not known to the captioner, read as '{known}'")
+    print(f"picture: {picture}")
+    print(f"raw maps and settings: {numbers}")
 
 
 def main():
@@ -70,20 +119,27 @@ def main():
     import checkpoint
     import explanation
 
-    experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
+    experiment, output = choose_experiment(args)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    path = medium_path(args, saved)
-    extractor = explanation.load_cnn(saved)
-    explained = explanation.explain(saved, extractor, path, args.sentence, args.unknown, args.normalization)
-    picture = explanation.draw(explained, args.output or Path(experiment) / "saliency", args.format)
-    numbers = picture.with_suffix(".npz")
-    explained.save(numbers, saved)
-    whose = "" if args.sentence else " (the captioner's own caption)"
-    print(f'"{explained.query.sentence}"{whose}')
-    if explained.query.skipped:
-        print(f"left out, not known to the captioner: {', '.join(explained.query.skipped)}")
-    print(f"picture: {picture}")
-    print(f"raw maps and settings: {numbers}")
+    jobs = [(path, sentence) for path in media_paths(args, saved) for sentence in read_sentences(args.sentence)]
+    explainer = explanation.Explainer(saved)
+    n_failed = 0
+    for path, sentence in jobs:
+        try:
+            explained = explainer.explain(path, sentence, args.unknown, args.normalization)
+            picture = explanation.draw(explained, output, args.format)
+            explained.save(picture.with_suffix(".npz"), saved)
+        except UserError as error:
+            if len(jobs) == 1:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            n_failed += 1
+        else:
+            show(explained, picture, picture.with_suffix(".npz"), sentence is None)
+            if explained.is_video and saved.config.media == "image":
+                print("this captioner has learnt from still images: it sees every frame of a video by itself")
+    if n_failed:
+        raise UserError(f"{n_failed} of {len(jobs)} could not be explained, for the reasons above; the others are done")
 
 
 if __name__ == "__main__":
