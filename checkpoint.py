@@ -3,7 +3,8 @@
     weights.npz      the seven weights, by their names in s2vt_model.WEIGHT_NAMES
     config.json      every setting (cfg.Config)
     vocabulary.json  the words in the order of their ids
-    related.json     for other words of the training captions, known words that are used like them
+    words.json       how often each was seen in training; and for other words of the training captions known ones that
+                     are used like them
     state.json       step, losses and the like
     optimizer.npz    Adam's moments, for --resume; and where weights.npz has averages, the weights themselves
 
@@ -100,9 +101,43 @@ def save(experiment, step, config, vocabulary, model, optimizer, state, unaverag
         moments = {str(k): np.asarray(variable) for k, variable in enumerate(optimizer.variables)}
         np.savez(folder / "optimizer.npz", **moments, **(unaveraged or {}))
         files.write_json(folder / "config.json", dataclasses.asdict(config))
-        files.write_json(folder / "vocabulary.json", vocabulary.words, indent=None)
-        files.write_json(folder / "related.json", vocabulary.related, indent=None)
+        _write_vocabulary(folder, vocabulary)
         files.write_json(folder / "state.json", {"step": step, **state})
+
+
+def _write_vocabulary(folder, vocabulary):
+    files.write_json(folder / "vocabulary.json", vocabulary.words, indent=None)
+    about = {"counts": list(vocabulary.counts.values()), "related": vocabulary.related}
+    files.write_json(folder / "words.json", about, indent=None)
+
+
+def _read_vocabulary(folder):
+    words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    path = folder / "words.json"  # older checkpoints lack it
+    about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not isinstance(about, dict):
+        raise ValueError("words.json is no table")
+    return data_loader.Vocabulary(words, about.get("counts"), about.get("related"))
+
+
+def publish(saved, experiment):
+    """Write a checkpoint into another experiment's folder as one to be shipped -> its folder.
+
+    The weights are float16, and there is nothing to resume from. UserError where the folder has a checkpoint already,
+    or the weights do not fit float16.
+    """
+    if steps(experiment):
+        raise UserError(f"{experiment} has a checkpoint already: name a new folder")
+    with np.errstate(over="ignore"):
+        weights = {name: array.astype(np.float16) for name, array in saved.model.reference_weights().items()}
+    if not all(np.isfinite(array).all() for array in weights.values()):
+        raise UserError(f"some weights of {saved.folder} exceed float16")
+    with files.whole_folder(folder_of(experiment, saved.state["step"])) as folder:
+        np.savez_compressed(folder / "weights.npz", **weights)
+        files.write_json(folder / "config.json", dataclasses.asdict(saved.config))
+        _write_vocabulary(folder, saved.vocabulary)
+        files.write_json(folder / "state.json", {**saved.state, "losses_since_save": []})
+    return folder_of(experiment, saved.state["step"])
 
 
 def load(folder, assignments=(), allowed=()):
@@ -117,11 +152,7 @@ def load(folder, assignments=(), allowed=()):
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = cfg.from_dict(values, folder / "config.json")
         config = cfg.override(config, assignments, allowed)
-        words, related = folder / "vocabulary.json", folder / "related.json"
-        vocabulary = data_loader.Vocabulary(
-            json.loads(words.read_text(encoding="utf-8")),
-            json.loads(related.read_text(encoding="utf-8")) if related.exists() else None,
-        )
+        vocabulary = _read_vocabulary(folder)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
         model = build_model(config, vocabulary, arrays["embed_features_W"].shape[0])

@@ -22,11 +22,13 @@ STAND_IN_CUTOFF = 0.8  # share of letters that match in spellings that are nearl
 class Vocabulary:
     """The words the captioner knows. Id 0 is the end token, written '.'; the others by falling count.
 
-    related: a dict of unknown word -> known words that are used like it (related_words.py).
+    counts: how often each word was seen in training, where that is known; related: a dict of unknown word -> known
+    words that are used like it (related_words.py).
     """
 
-    def __init__(self, words, related=None):
+    def __init__(self, words, counts=None, related=None):
         self.words = list(words)
+        self.counts = dict(zip(self.words, counts, strict=True)) if counts else {}
         self.related = dict(related or {})
         self.ids = {word: k for k, word in enumerate(self.words)}
         if not self.words or self.words[0] != "." or len(self.ids) != len(self.words):
@@ -40,7 +42,7 @@ class Vocabulary:
         """The words seen at least `threshold` times in `captions`."""
         counts = count_words(captions)
         known = sorted((word for word, count in counts.items() if count >= threshold), key=lambda w: (-counts[w], w))
-        return cls([".", *known])
+        return cls([".", *known], [len(captions), *(counts[word] for word in known)])
 
     def output_bias(self, captions):
         """The initial output bias, log(count / total) shifted to a maximum of 0 -> float32 [V].

@@ -4,11 +4,12 @@
     python run_s2vt.py --dataset Flickr8k --train --resume
     python run_s2vt.py --dataset Flickr8k --test                              (the best checkpoint on validation)
     python run_s2vt.py --dataset Flickr8k --test --checkpoint 3000 --beam_size 5
+    python run_s2vt.py --dataset Flickr8k --export experiments/mine --set beam_size=3    (a small one to hand on)
 
 It reads the descriptors that preprocessing.py stores. --train writes checkpoints `model-<step>`, `loss.tsv`
 (checkpoint, train, validation) and TensorBoard's scalars into the experiment's folder, in place of what an earlier
 --train left there; --resume goes on from the last checkpoint. --test appends a line to `scores.txt` and writes every
-prediction to `model-<step>.json`.
+prediction to `model-<step>.json`. --export writes a checkpoint with float16 weights and without Adam's moments.
 """
 
 import argparse
@@ -25,9 +26,10 @@ def parse_args():
     stage = parser.add_mutually_exclusive_group(required=True)
     stage.add_argument("--train", action="store_true", help="train; replaces what the experiment's folder holds")
     stage.add_argument("--test", action="store_true", help="caption a split and score the captions")
+    stage.add_argument("--export", metavar="DIR", help="write a checkpoint to hand on into another experiment's folder")
     parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
     parser.add_argument("--resume", action="store_true", help="with --train: go on from the last checkpoint")
-    parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="with --test: this one instead of the best")
+    parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="with --test or --export: not the best, this")
     parser.add_argument("--beam_size", type=int, metavar="K", help="short for --set beam_size=K (1: greedy)")
     parser.add_argument("--split", choices=("validate", "test"), default="test", help="with --test: which split")
     device.add_arguments(parser)
@@ -84,13 +86,28 @@ def test(args):
     print(f"every prediction: {predictions}")
 
 
+def export(args):
+    """--export: a checkpoint without what only training needs."""
+    import checkpoint
+    import testing
+
+    experiment = cfg.from_arguments(args, settings=False).experiment
+    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, testing.TEST_SETTINGS)
+    saved.check_dataset(args.dataset)
+    folder = checkpoint.publish(saved, args.export)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{folder}: {size / 1e6:.1f} MB, with {len(saved.vocabulary)} words")
+
+
 def main():
     args = parse_args()
     device.start_tensorflow(args.gpu)
     if args.train:
         train(args)
-    else:
+    elif args.test:
         test(args)
+    else:
+        export(args)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "s
 PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+)?\.json")  # what --test writes
 
 
+MODEL_CARD = "MODEL_CARD.md"  # beside a captioner that is published
+
+
 class Adam(keras.optimizers.Adam):
     """Adam by TensorFlow's own kernel, which goes over weights and moments once: the same numbers, sooner."""
 
@@ -194,6 +197,8 @@ class Trainer:
 
 def start(config):
     """A new Trainer: vocabulary from the training split, initial weights from the seed."""
+    if Path(config.experiment, MODEL_CARD).exists():
+        raise UserError(f"{config.experiment} holds a published captioner ({MODEL_CARD}): name another --experiment")
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = annotations.read_media(config)
     train = data_loader.usable_media(config, annotations.split_media(media, "train"))

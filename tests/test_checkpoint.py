@@ -17,7 +17,7 @@ from errors import UserError
 CONFIG = dataclasses.replace(
     cfg.DATASETS["MSR-VTT"], dim_hidden=8, dim_word_emb=4, n_lstm_step=5, cell_clip=2.0, forget_bias=0.5, seed=3
 )
-VOCABULARY = data_loader.Vocabulary([".", "a", "café"])
+VOCABULARY = data_loader.Vocabulary([".", "a", "café"], [5, 4, 2], {"thé": ["café"]})
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,24 @@ def save(trained, experiment, step, **state):
     return checkpoint.folder_of(experiment, step)
 
 
+def test_published_checkpoint_is_small_and_nearly_the_same(trained, tmp_path):
+    saved = checkpoint.load(save(trained, tmp_path / "own", 7, validation_loss=2.5, losses_since_save=[1.0]))
+    folder = checkpoint.publish(saved, tmp_path / "published")
+    assert names(folder) == ["config.json", "state.json", "vocabulary.json", "weights.npz", "words.json"]
+    published = checkpoint.load(folder)
+    assert published.config == saved.config and vars(published.vocabulary) == vars(VOCABULARY)
+    assert published.state == {"step": 7, "validation_loss": 2.5, "losses_since_save": []}
+    for name, array in saved.model.reference_weights().items():
+        np.testing.assert_allclose(published.model.reference_weights()[name], array, rtol=1e-3, atol=1e-6)
+    with np.load(folder / "weights.npz") as arrays:
+        assert {array.dtype for array in arrays.values()} == {np.dtype(np.float16)}
+    with pytest.raises(UserError, match="published has a checkpoint already"):
+        checkpoint.publish(saved, tmp_path / "published")
+    saved.model.predict_word_b.assign(saved.model.predict_word_b + 1e6)
+    with pytest.raises(UserError, match="exceed float16"):
+        checkpoint.publish(saved, tmp_path / "large")
+
+
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -45,11 +63,12 @@ def test_what_was_saved_is_loaded(trained, tmp_path):
     losses = [0.1, 1 / 3, 1e-7]
     folder = save(trained, tmp_path / "experiment", 12, validation_loss=2.5, losses_since_save=losses)
     assert folder == tmp_path / "experiment" / "model-12"
-    assert names(folder) == ["config.json", "optimizer.npz", "state.json", "vocabulary.json", "weights.npz"]
+    expected = ["config.json", "optimizer.npz", "state.json", "vocabulary.json", "weights.npz", "words.json"]
+    assert names(folder) == expected
     loaded = checkpoint.load(folder)
     assert loaded.folder == folder
     assert loaded.config == CONFIG
-    assert loaded.vocabulary.words == VOCABULARY.words
+    assert vars(loaded.vocabulary) == vars(VOCABULARY)
     assert loaded.state == {"step": 12, "validation_loss": 2.5, "losses_since_save": losses}
     for name, array in model.reference_weights().items():
         np.testing.assert_array_equal(loaded.model.reference_weights()[name], array)
@@ -113,7 +132,7 @@ def removed(path):
             for name in ("config.json", "vocabulary.json", "state.json")
             for damage in (truncated, emptied)
         ),
-        *((name, of_another_kind) for name in ("config.json", "vocabulary.json", "state.json")),
+        *((name, of_another_kind) for name in ("config.json", "vocabulary.json", "state.json", "words.json")),
         *((name, removed) for name in ("optimizer.npz", "config.json", "vocabulary.json", "state.json")),
     ],
     ids=lambda value: getattr(value, "__name__", value),
@@ -216,7 +235,7 @@ def test_kill_while_saving_leaves_no_half_checkpoint(trained, tmp_path, monkeypa
     monkeypatch.setattr(files, "write_json", killed_here(files.write_json))
     save(trained, experiment, 5)
     assert checkpoint.steps(experiment) == [5] and len(names(experiment)) == 1
-    assert len(moments) == 5  # the five files
+    assert len(moments) == 6  # the six files
     for moment in moments:
         assert checkpoint.steps(moment) == [] and names(moment) != []
         files.remove_partials(moment)

@@ -199,6 +199,45 @@ def test_other_media_than_the_captioner_was_trained_on(trained, tmp_path):
     assert media.read_image(tmp_path / "-än other.v2-the_striped_blue_square.png").size
 
 
+def test_many_media_and_sentences_in_one_run(trained, tmp_path):
+    """What cannot be explained is told, and the others are done all the same."""
+    dataset, folder = trained
+    for name in ("one", "two"):
+        Image.fromarray(picture("red", 1)).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    (tmp_path / "sentences.txt").write_text("a red square\n\na green squares\n")
+    media_files = [tmp_path / f"{name}.png" for name in ("one", "broken", "two")]
+    command = ("visualization.py", "--media", *media_files, "--experiment", f"experiments/{dataset}", "--format", "png")
+    options = ("--sentence", tmp_path / "sentences.txt", "--unknown", "nearest", "--output", tmp_path)
+    printed = run(*command, *options, cwd=folder, status=2)
+    assert "2 of 6 could not be explained" in printed and printed.count("broken.png: ") == 2
+    assert printed.count("'squares' is not known to the captioner, read as 'square'") == 2
+    for name in ("one", "two"):
+        with np.load(tmp_path / f"{name}-a_green_squares.npz") as arrays:
+            assert arrays["words"].tolist() == ["a", "green", "square"]
+            assert arrays["read_as"].tolist() == [["squares", "square"]]
+        assert (tmp_path / f"{name}-a_red_square.npz").exists()
+    (tmp_path / "other").mkdir()
+    Image.fromarray(picture("red", 1)).save(tmp_path / "other/one.png")
+    twice = ("--media", tmp_path / "one.png", tmp_path / "other/one.png")
+    printed = run("visualization.py", *twice, "--experiment", f"experiments/{dataset}", cwd=folder, status=2)
+    assert "2 of the media are called one" in printed
+
+
+def test_exported_captioner_explains_as_the_one_it_comes_from(trained, tmp_path):
+    dataset, folder = trained
+    Image.fromarray(picture("red", 1)).save(tmp_path / "one.png")
+    published = tmp_path / "published"
+    assert " MB, with " in run("run_s2vt.py", "--dataset", dataset, "--export", published, cwd=folder)
+    maps = []
+    for experiment in (f"experiments/{dataset}", published):
+        show = ("visualization.py", "--media", tmp_path / "one.png", "--sentence", "a red square", "--output", tmp_path)
+        run(*show, "--experiment", experiment, "--format", "png", cwd=folder)
+        with np.load(tmp_path / "one-a_red_square.npz") as arrays:
+            maps.append(arrays["raw_maps"])
+    np.testing.assert_allclose(*maps, atol=2e-2)
+
+
 @pytest.mark.parametrize("script", ["preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py"])
 def test_help_does_not_start_tensorflow(script, tmp_path):
     command = [sys.executable, "-X", "importtime", ROOT / script, "--help"]

@@ -78,6 +78,15 @@ def test_encode():
     assert vocabulary.decode([]) == ""
 
 
+def test_stand_in_is_spelled_alike_or_used_alike():
+    vocabulary = Vocabulary(
+        [".", "dog", "snowboarder", "car"], related={"snowboarders": ["car"], "poodle": ["dog", "car"]}
+    )
+    assert vocabulary.stand_in("snowboarders") == "snowboarder"
+    assert vocabulary.stand_in("poodle") == "dog"
+    assert vocabulary.stand_in("xyz") is None
+
+
 def test_nearest():
     vocabulary = Vocabulary([".", "square", "squares", "red", "squirrel"])
     assert vocabulary.nearest("sqare") == ["square", "squares", "squirrel"]

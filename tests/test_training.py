@@ -478,6 +478,14 @@ def write_checkpoints(experiment, losses):
         (folder / "state.json").write_text(json.dumps({"step": step, "validation_loss": loss}))
 
 
+def test_published_captioner_is_not_overwritten(copied):
+    (copied / "MODEL_CARD.md").write_text("")
+    before = content(copied)
+    with pytest.raises(UserError, match=r"experiments/copied holds a published captioner \(MODEL_CARD.md\)"):
+        training.start(config_of("copied"))
+    assert content(copied) == before
+
+
 @pytest.mark.parametrize(
     ("max_to_keep", "kept"),
     [(1, [6, 15]), (2, [6, 12, 15]), (4, [6, 9, 12, 15]), (9, [3, 6, 9, 12, 15])],
