@@ -11,6 +11,8 @@ from pathlib import Path
 
 from errors import UserError
 
+BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"  # the captioner that comes with the program
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -1,11 +1,14 @@
 """Is the map right? How often its maximum lies on the thing that the word names.
 
     python evaluate_saliency.py --dataset Demo
-    python evaluate_saliency.py --dataset Demo --split validate --limit 20
+    python evaluate_saliency.py --dataset Flickr8k --split validate --limit 200
+    python evaluate_saliency.py --dataset COCO --experiment experiments/Flickr8k --set saliency_input_size=512
 
-Demo knows where every named thing is in every frame. For each clip of the split the words of its captions that name
-something (nouns, looks, verbs) are scored on raw maps by the pointing game, beside what the frame's centre and a random
-pixel get. The table also goes to `saliency_scores.json` in the experiment's folder.
+The pointing game on raw maps, beside what the frame's centre and a random pixel get. Demo knows where every named
+thing is in every frame: for each clip of the split the words of a caption that name something (nouns, looks, verbs) are
+scored. Of photographs the noun phrases are scored that have boxes in Flickr30k Entities (Flickr8k), or the words that
+name a category with masks (COCO), by the maximum of the mean map of the phrase's words. The table also goes to
+`saliency_scores.json` (of photographs `saliency_scores-<dataset>.json`) in the experiment's folder, or to --output.
 """
 
 import argparse
@@ -17,15 +20,23 @@ import cfg
 import device
 import errors
 import files
+from errors import UserError
+
+TRUTH = {"Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
+WELL_KNOWN = 400  # a word that was seen so often in training
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cfg.add_arguments(parser, datasets=("Demo",))
-    parser.add_argument("--split", choices=("validate", "test"), default="test", help="default: test")
-    parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: experiments/<dataset>)")
+    cfg.add_arguments(parser, datasets=("Demo", *TRUTH))
+    parser.add_argument("--split", choices=("validate", "test"), default="test", help="not of COCO; default: test")
+    parser.add_argument("--truth", metavar="DIR", help="boxes or masks of photographs: Flickr30k Entities, or COCO")
+    parser.add_argument(
+        "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO the bundled captioner"
+    )
+    parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N media of the split")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N media")
     device.add_arguments(parser)
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
@@ -61,6 +72,55 @@ def evaluate(saved, split, limit=None):
     return scores
 
 
+def captioned_images(args, saved):
+    """The captions of photographs, with the regions of their phrases: list of grounding.CaptionedImage."""
+    import annotations
+    import grounding
+
+    truth = args.truth or TRUTH[args.dataset]
+    if args.dataset == "COCO":
+        return grounding.read_coco(truth)
+    saved.check_dataset(args.dataset)
+    media = annotations.split_media(annotations.read_media(saved.config), args.split)
+    return grounding.read_entities(truth, media[: args.limit])
+
+
+def evaluate_photographs(saved, captioned, limit=None):
+    """Score every phrase of the captions that has a word which the captioner knows.
+
+    -> list of (kind, how often its last word was seen in training, pointing.score_phrase's result).
+    """
+    from tqdm import tqdm
+
+    import explanation
+    import media
+    import pointing
+
+    extractor, scored = explanation.load_cnn(saved), []
+    of_image = collections.defaultdict(list)
+    for one in captioned:
+        of_image[one.image].append(one)
+    for path, captions in tqdm(list(of_image.items())[:limit], unit="image", desc="pointing game"):
+        image = media.read_image(path)
+        grids = explanation.image_grids(saved, extractor, image)
+        for one in captions:
+            height, width = image.shape[:2]
+            for phrase, raw_map in explanation.phrase_maps(saved, grids, one.words, one.phrases):
+                box = explanation.seen_box(saved, image)
+                score = pointing.score_phrase(raw_map, phrase.region, height, width, box)
+                scored.append((phrase.kind, saved.vocabulary.counts.get(one.words[phrase.places[-1]], 0), score))
+    return scored
+
+
+def tabulate_photographs(scored):
+    """Rows (name, averages): all phrases, those whose last word is well known, and each kind."""
+    import pointing
+
+    groups = {"all": scored, f"seen {WELL_KNOWN} times": [one for one in scored if one[1] >= WELL_KNOWN]}
+    groups |= {kind: [one for one in scored if one[0] == kind] for kind in sorted({kind for kind, *_ in scored})}
+    return [(name, pointing.average([score for *_, score in group])) for name, group in groups.items() if group]
+
+
 def tabulate(scores):
     """Rows (name, averages): each class of words, then each word."""
     import demo_data
@@ -74,27 +134,40 @@ def tabulate(scores):
     return rows + [(word, pointing.average(scores[word])) for word in words]
 
 
+def show(rows, titles, columns):
+    """Print a table of shares, in per cent: `titles` over every three of the columns."""
+    head = "".join(f" | {title:>7s}{'centre':>8s}{'chance':>8s}" for title in titles)
+    print(f"{'':14s}{'n':>6s}{head}")
+    for name, row in rows:
+        shares = [f"{100 * row[column]:{7 if k % 3 == 0 else 8}.1f}" for k, column in enumerate(columns)]
+        groups = "".join(" | " + "".join(shares[k : k + 3]) for k in range(0, len(shares), 3))
+        print(f"{name:14s}{row['n']:6d}{groups}")
+
+
 def main():
     args = parse_args()
     device.start_tensorflow(args.gpu)
     import checkpoint
     import explanation
+    import pointing
 
-    experiment = args.experiment or cfg.DATASETS[args.dataset].experiment
+    experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    saved.check_dataset(args.dataset)
-    rows = tabulate(evaluate(saved, args.split, args.limit))
-
-    print("share of maps whose maximum lies on the thing (%): over the whole clip, and frame by frame where it is seen")
-    print(
-        f"{'':14s}{'words':>6s} | {'clip':>6s}{'centre':>8s}{'chance':>8s} | {'frame':>6s}{'centre':>8s}{'chance':>8s}"
-    )
-    for name, row in rows:
-        shares = [100 * row[score] for score in ("clip", "clip_centre", "clip_chance")]
-        shares += [100 * row[score] for score in ("frame", "frame_centre", "frame_chance")]
-        print("{:14s}{:6d} | {:6.1f}{:8.1f}{:8.1f} | {:6.1f}{:8.1f}{:8.1f}".format(name, row["n"], *shares))
-    path = Path(experiment) / "saliency_scores.json"
-    files.write_json(path, {"split": args.split, "checkpoint": saved.state["step"], "scores": dict(rows)})
+    if args.dataset == "Demo":
+        saved.check_dataset(args.dataset)
+        rows = tabulate(evaluate(saved, args.split, args.limit))
+        print("maxima on the thing (%): over the whole clip, and frame by frame where it is seen")
+        show(rows, ("clip", "frame"), pointing.SCORES)
+    else:
+        rows = tabulate_photographs(evaluate_photographs(saved, captioned_images(args, saved), args.limit))
+        if not rows:
+            raise UserError(f"the captioner of {experiment} knows no word of the phrases that have a region")
+        print(f"maxima on the thing (%): strictly, and with {pointing.TOLERANCE} pixels beside it")
+        show(rows, ("strict", f"{pointing.TOLERANCE} px"), pointing.PHRASE_SCORES)
+    name = "saliency_scores.json" if args.dataset == "Demo" else f"saliency_scores-{args.dataset}.json"
+    path = Path(args.output or experiment) / name
+    about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
+    files.write_json(path, {**about, "scores": dict(rows)})
     print(f"these numbers: {path}", file=sys.stderr)
 
 

@@ -143,13 +143,39 @@ class Explanation:
             np.savez_compressed(partial, **arrays)
 
 
+def image_grids(saved, extractor, image):
+    """What the CNN says of an image uint8 [h, w, 3], seen as in training -> [1, Gy, Gx, D]."""
+    return extractor(geometry.fit(image, saved.config.image_geometry, extractor.input_size)[None])
+
+
+def seen_box(saved, image):
+    """The box (top, left, bottom, right), in pixels, of what the CNN sees of an image uint8 [h, w, 3]."""
+    return geometry.seen_box(saved.config.image_geometry, *image.shape[:2])
+
+
+def phrase_maps(saved, grids, words, phrases):
+    """Maps of phrases of a caption, each the mean of the raw maps of those of its words that the captioner knows.
+
+    grids [1, Gy, Gx, D]; words of the caption; phrases (grounding.Phrase) -> yields (phrase, raw map [Gy, Gx]). Phrases
+    without such a word, or beyond the captioner's longest sentence, are left out.
+    """
+    ids = saved.vocabulary.ids
+    known = [place for place, word in enumerate(words) if word in ids][: saved.config.n_lstm_step]
+    if not known:
+        return
+    raw = saliency.raw_maps(saved.model, grids, [ids[words[place]] for place in known])[0]  # [T, Gy, Gx]
+    for phrase in phrases:
+        steps = [known.index(place) for place in phrase.places if place in known]
+        if steps:
+            yield phrase, raw[steps].mean(axis=0)
+
+
 def explain_image(saved, extractor, path, query, normalization="linear"):
     """Explain one image -> Explanation with F = 1."""
-    config, image = saved.config, media.read_image(path)  # [h, w, 3]
-    inputs = geometry.fit(image, config.image_geometry, extractor.input_size)
-    raw = saliency.raw_maps(saved.model, extractor(inputs[None]), query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
-    height, width = image.shape[:2]
-    box = geometry.seen_box(config.image_geometry, height, width)
+    image = media.read_image(path)  # [h, w, 3]
+    grids = image_grids(saved, extractor, image)  # [1, Gy, Gx, D]
+    raw = saliency.raw_maps(saved.model, grids, query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
+    (height, width), box = image.shape[:2], seen_box(saved, image)
     return Explanation(path, query, raw, saliency.NORMALIZERS[normalization](raw), normalization, height, width, box)
 
 

@@ -36,6 +36,7 @@ def score_word(maps, mask, box=None):
     }
 
 
+PHRASE_SCORES = ("maps", "centre", "chance", "maps_15", "centre_15", "chance_15")
 TOLERANCE = 15  # pixels of the photograph beside the thing that the second score of a phrase forgives
 CHANCE_GRID = 50  # points a side, for the share of a photograph that a region takes
 

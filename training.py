@@ -234,8 +234,9 @@ def remove_experiment(experiment):
     for path in Path(experiment).glob("model-*.json"):  # the predictions of --test
         if PREDICTIONS.fullmatch(path.name):
             path.unlink()
-    for name in ("loss.tsv", "scores.txt", "saliency_scores.json"):
-        Path(experiment, name).unlink(missing_ok=True)
+    for pattern in ("loss.tsv", "scores.txt", "saliency_scores*.json"):
+        for path in Path(experiment).glob(pattern):
+            path.unlink()
     shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)
     files.remove_partials(experiment)
 

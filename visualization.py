@@ -23,8 +23,6 @@ import device
 import errors
 from errors import UserError
 
-BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"
-
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -65,8 +63,8 @@ def parse_args():
 
 def choose_experiment(args):
     """The folder of the captioner, and where the pictures go."""
-    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else BUNDLED)
-    return experiment, Path(args.output or ("saliency" if experiment == BUNDLED else Path(experiment) / "saliency"))
+    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
+    return experiment, Path(args.output or ("saliency" if experiment == cfg.BUNDLED else Path(experiment) / "saliency"))
 
 
 def media_paths(args, saved):
