@@ -6,7 +6,7 @@ LONGEST := tests/test_commands.py
 
 .PHONY: demo test bench bench-scale lint format clean
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed-demo
 	$(RUN) demo.py
 
 test: $(VENV)/.installed-dev
@@ -36,6 +36,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
+
+$(VENV)/.installed-demo: requirements-demo.txt requirements.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+	touch $(VENV)/.installed $@
 
 $(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt

@@ -44,14 +44,17 @@ CHANCE_GRID = 50  # points a side, for the share of a photograph that a region t
 def score_phrase(raw_map, region, height, width, box=None):
     """Score one map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of scores.
 
-    maps: whether the maximum of the enlarged map lies on the region; centre: that of the photograph; chance: the share
-    of the photograph that the region takes. The same with "_15" forgive TOLERANCE pixels. `box`: what the cells cover.
+    maps: whether the maximum of the map lies on the region; centre: that of the photograph; chance: the share of the
+    photograph that the region takes. The same with "_15" forgive TOLERANCE pixels. `box`: what the cells cover.
     """
-    pixels = geometry.enlarge(raw_map, height, width, box, fill=-np.inf)  # [height, width]
-    row, column = np.unravel_index(pixels.argmax(), pixels.shape)
+    # A map that is enlarged by linear interpolation has its maximum at the centre of a cell.
+    cells_y, cells_x = raw_map.shape
+    row, column = np.unravel_index(raw_map.argmax(), raw_map.shape)
+    top, left, bottom, right = box or geometry.box_whole(height, width)
+    y, x = top + (row + 0.5) / cells_y * (bottom - top), left + (column + 0.5) / cells_x * (right - left)
     grid = (np.arange(CHANCE_GRID) + 0.5) / CHANCE_GRID
     distances = {
-        "maps": region.distance((row + 0.5) / height, (column + 0.5) / width),
+        "maps": region.distance(y / height, x / width),
         "centre": region.distance(0.5, 0.5),
         "chance": region.distance(*np.meshgrid(grid, grid, indexing="ij")),
     }
