@@ -14,6 +14,13 @@ from errors import UserError
 BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"  # the captioner that comes with the program
 
 
+def output_folder(experiment, name=""):
+    """Where results go by default: the experiment's folder, or `name` in it; never that of the bundled captioner."""
+    if Path(experiment).resolve() == BUNDLED.resolve():
+        return Path("saliency")
+    return Path(experiment) / name
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Every setting of the program; the defaults are the paper's, the entries of DATASETS say what differs."""
@@ -56,9 +63,9 @@ class Config:
     learning_rate: float = 5e-4
     learning_rate_schedule: str = "constant"  # "cosine": falls to 0 at the end of the last epoch
     weight_decay: float = 0.0  # of AdamW: each step also shrinks the weights by this times the learning rate
-    average_decay: float = 0.0  # above 0: a checkpoint has the running average of the weights, with this decay a step
+    ema_decay: float = 0.0  # above 0: a checkpoint has the running average of the weights, with this decay a step
     self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see self_critical.py
-    mirrored_share: float = 0.0  # of the images, each epoch anew: shown mirrored
+    flip_probability: float = 0.0  # of the images, each epoch anew: shown mirrored
     label_smoothing: float = 0.0  # share of the training target that is spread over the whole vocabulary
     single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
     single_region_noise: float = 0.0  # standard deviation of the noise on the descriptors of those regions
@@ -80,7 +87,7 @@ class Config:
             _require(size is None or size >= 1, name, size, "None or at least 1")
         for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
             _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
-        for name in ("average_decay", "label_smoothing", "mirrored_share"):
+        for name in ("ema_decay", "label_smoothing", "flip_probability"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         epochs = self.self_critical_epochs
         _require(0 <= epochs <= self.n_epochs, "self_critical_epochs", epochs, f"from 0 to n_epochs, {self.n_epochs}")
@@ -93,9 +100,9 @@ class Config:
         _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
         _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
         _require(
-            self.mirrored_share == 0 or self.media == "image",
-            "mirrored_share",
-            self.mirrored_share,
+            self.flip_probability == 0 or self.media == "image",
+            "flip_probability",
+            self.flip_probability,
             "0: videos are not mirrored",
         )
         penalty = self.length_penalty

@@ -148,10 +148,8 @@ def load(folder, assignments=(), allowed=()):
     folder = Path(folder)
     if not (folder / "weights.npz").is_file():
         raise UserError(f"{folder} is no checkpoint: there is no weights.npz in it")
+    config = cfg.override(load_config(folder), assignments, allowed)
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = cfg.from_dict(values, folder / "config.json")
-        config = cfg.override(config, assignments, allowed)
         vocabulary = _read_vocabulary(folder)
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
             arrays = dict(arrays)
@@ -160,6 +158,16 @@ def load(folder, assignments=(), allowed=()):
     except DAMAGES as error:
         raise _damaged(folder, error) from None
     return Checkpoint(folder, config, vocabulary, _read_state(folder), model)
+
+
+def load_config(folder):
+    """The settings of a checkpoint -> cfg.Config; UserError where they are damaged or of another version."""
+    path = Path(folder) / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except DAMAGES as error:
+        raise _damaged(folder, error) from None
+    return cfg.from_dict(values, path)
 
 
 def _read_state(folder):

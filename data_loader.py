@@ -86,6 +86,7 @@ def count_words(captions):
 
 # Descriptors and batches
 
+SIDES = {"left", "right"}  # captions with these words are not those of the mirror image
 FAILURES = "failures.json"
 CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
@@ -116,7 +117,7 @@ def stored_paths(config, media_id):
     paths = [descriptor_path(config, media_id)]
     if config.media == "video" and config.single_region_share > 0:
         paths.append(regions_path(config, media_id))
-    if config.mirrored_share > 0:
+    if config.flip_probability > 0:
         paths.append(mirrored_path(config, media_id))
     return paths
 
@@ -199,8 +200,9 @@ class Samples:
         self.config = config
         self.n_captions = len(pairs)
         self.per_sample = 1 if one_each else config.captions_per_medium  # K
-        captions_of = collections.defaultdict(list)
+        captions_of, has_sides = collections.defaultdict(list), collections.Counter()
         for media_id, caption in pairs:
+            has_sides[media_id] += not SIDES.isdisjoint(tokenize(caption))
             captions_of[media_id].append(vocabulary.encode(caption, config.n_lstm_step))
         nothing = np.zeros(config.n_lstm_step, np.int32), np.zeros(config.n_lstm_step, np.float32)
         self.media_ids, filled = [], []
@@ -208,6 +210,7 @@ class Samples:
             encoded += [nothing] * (-len(encoded) % self.per_sample)
             self.media_ids += [media_id] * (len(encoded) // self.per_sample)
             filled += encoded
+        self.may_flip = [not has_sides[media_id] for media_id in self.media_ids]
         shape = len(self.media_ids), self.per_sample, config.n_lstm_step
         self.captions = np.array([ids for ids, _ in filled]).reshape(shape)  # [S, K, L]
         self.masks = np.array([mask for _, mask in filled]).reshape(shape)  # [S, K, L]
@@ -233,8 +236,8 @@ class Samples:
 
     def _descriptors(self, k, rng=None):
         """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
-        share = self.config.mirrored_share
-        mirrored = rng is not None and share > 0 and rng.random() < share
+        probability = self.config.flip_probability
+        mirrored = rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
         return as_sequence(load_descriptors(self.config, self.media_ids[k], mirrored))
 
     def _region(self, k, rng):
@@ -247,8 +250,8 @@ class Samples:
     def training_batches(self, epoch, first=0):
         """The shuffled batches of an epoch, with what `config` asks to be drawn at random.
 
-        That is: single_region_share of the batches show one region of each medium (N = 1); of the others mirrored_share
-        of the images are mirrored.
+        That is: single_region_share of the batches show one region of each medium (N = 1); in the others an image is
+        mirrored with flip_probability, unless its captions tell left from right.
         """
         return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch])
 

@@ -111,10 +111,10 @@ def main():
                 video.result()  # its failure is ours
         finally:
             pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C no other starts
+    print_table(config.experiment)
     real = real_clips()
     for path, sentence in real:
         run("visualization.py", "--media", path, "--sentence", sentence)
-    print_table(config.experiment)
     print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")
     print("one tile a word, each under its map; the curve below a tile tells when the word is salient.")
     if real:

@@ -96,7 +96,7 @@ def _decoded_ahead(config, chosen, size):
     def decode(medium):
         try:
             inputs = cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
-            return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.mirrored_share > 0 else inputs
+            return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.flip_probability > 0 else inputs
         except UserError as error:
             return error
 
@@ -126,8 +126,10 @@ def _batched(decoded):
 
 
 def _store(config, medium, grids):
-    """Write every file of a medium."""
+    """Write the files of a medium that are not there."""
     for path in data_loader.stored_paths(config, medium.id):
+        if path.exists():
+            continue
         if path == data_loader.regions_path(config, medium.id):
             array = sampled_regions(config, grids, zlib.crc32(medium.id.encode()))
         else:

@@ -8,6 +8,12 @@ class UserError(Exception):
     """Bad input: one line that names what is wrong, where, and the way out."""
 
 
+def report(error):
+    """Tell an error on stderr, in one line."""
+    message = " ".join(str(error).split())
+    print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+
+
 def run(main):
     """Run a script's `main()`; a UserError becomes one line on stderr and exit status 2.
 
@@ -20,8 +26,7 @@ def run(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (UserError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+        report(error)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

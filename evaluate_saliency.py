@@ -6,9 +6,9 @@
 
 The pointing game on raw maps, beside what the frame's centre and a random pixel get. Demo knows where every named
 thing is in every frame: for each clip of the split the words of a caption that name something (nouns, looks, verbs) are
-scored. Of photographs the noun phrases are scored that have boxes in Flickr30k Entities (Flickr8k), or the words that
-name a category with masks (COCO), by the maximum of the mean map of the phrase's words. The table also goes to
-`saliency_scores.json` (of photographs `saliency_scores-<dataset>.json`) in the experiment's folder, or to --output.
+scored. Of photographs the noun phrases are scored that have boxes in Flickr30k Entities (Flickr30k, Flickr8k), or the
+words that name a category with masks (COCO), by the maximum of the mean map of the phrase's words. The table also goes
+to `saliency_scores.json` (of photographs `saliency_scores-<dataset>.json`) in the experiment's folder, or to --output.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import errors
 import files
 from errors import UserError
 
-TRUTH = {"Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
+TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
 WELL_KNOWN = 400  # a word that was seen so often in training
 
 
@@ -101,7 +101,11 @@ def evaluate_photographs(saved, captioned, limit=None):
     for one in captioned:
         of_image[one.image].append(one)
     for path, captions in tqdm(list(of_image.items())[:limit], unit="image", desc="pointing game"):
-        image = media.read_image(path)
+        try:
+            image = media.read_image(path)
+        except UserError as error:  # the others count all the same
+            errors.report(error)
+            continue
         grids = explanation.image_grids(saved, extractor, image)
         for one in captions:
             height, width = image.shape[:2]
@@ -161,11 +165,11 @@ def main():
     else:
         rows = tabulate_photographs(evaluate_photographs(saved, captioned_images(args, saved), args.limit))
         if not rows:
-            raise UserError(f"the captioner of {experiment} knows no word of the phrases that have a region")
+            raise UserError(f"no phrase to score: is there an image with regions, and a word that {experiment} knows?")
         print(f"maxima on the thing (%): strictly, and with {pointing.TOLERANCE} pixels beside it")
         show(rows, ("strict", f"{pointing.TOLERANCE} px"), pointing.PHRASE_SCORES)
     name = "saliency_scores.json" if args.dataset == "Demo" else f"saliency_scores-{args.dataset}.json"
-    path = Path(args.output or experiment) / name
+    path = Path(args.output or cfg.output_folder(experiment)) / name
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
     files.write_json(path, {**about, "scores": dict(rows)})
     print(f"these numbers: {path}", file=sys.stderr)

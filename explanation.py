@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from errors import UserError
 
 FRAMES_AT_ONCE = 32  # through the CNN
 GIF_FPS = 10  # at most: a gif of every frame would be huge
+MAX_NAME = 80  # letters of the sentence in a file's name
 SHEET_FRAMES = 5  # a word, on a contact sheet
 # What --set may change here: the captioner does not depend on it.
 SETTINGS = (
@@ -227,10 +229,14 @@ class Explainer:
             return self.extractor
         return descriptors.load_cnn(self.saved.config)
 
-    def explain(self, path, sentence=None, unknown="error", normalization=None):
-        """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation."""
+    def explain(self, path, sentence=None, unknown="error", normalization=None, form=None):
+        """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation.
+
+        UserError where that cannot be done, or could not be drawn in that `form` (see `draw`).
+        """
         saved = self.saved
         is_image = media.kind(path) == "image"
+        check_form(path, is_image, form)
         if sentence is None:
             query = own_caption(saved, self.captioning_extractor, path)
         else:
@@ -282,17 +288,26 @@ def draw_contact_sheet(explanation, target):
     media.write_image(target, picture)
 
 
+def check_form(path, is_image, form):
+    """UserError where a medium has no picture of that form."""
+    if is_image and form not in (None, "png"):
+        raise UserError(f"{path} is an image: --format {form} is for videos, leave it out")
+
+
 def draw(explanation, folder, form=None):
     """Write the picture of an explanation into `folder` -> its path.
 
     `form`: "mp4" (default), "gif" or "png" for a video, "png" for an image. UserError for another.
     """
     is_image = not explanation.is_video
-    if is_image and form not in (None, "png"):
-        raise UserError(f"{explanation.path} is an image: --format {form} is for videos, leave it out")
+    check_form(explanation.path, is_image, form)
     form = form or ("png" if is_image else "mp4")
-    words = re.sub(r"\W+", "_", explanation.query.sentence.lower()).strip("_")[:80]
-    unusual = "-own" if explanation.query.target_log_probs is not None else ""  # another question: equation 5, not 6
+    query = explanation.query
+    words = re.sub(r"\W+", "_", query.sentence.lower()).strip("_")
+    if len(words) > MAX_NAME:
+        words = f"{words[:MAX_NAME]}-{zlib.crc32(words.encode()):08x}"
+    unusual = "-own" if query.target_log_probs is not None else ""  # another question: equation 5, not 6
+    unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
     if explanation.normalization != ("linear" if is_image else "released"):
         unusual += f"-{explanation.normalization}"
     files.remove_partials(folder)

@@ -40,13 +40,20 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Mask:
-    """A region of pixels, bool [height, width], not empty."""
+    """A region of pixels, not empty, run-length encoded as pycocotools does it: thousands of them fit into memory."""
 
-    mask: np.ndarray
+    rle: dict
+
+    @property
+    def mask(self):
+        """bool [height, width]."""
+        from pycocotools import mask
+
+        return mask.decode(self.rle) > 0
 
     def distance(self, y, x):
         """As `Boxes.distance`."""
-        height, width = self.mask.shape
+        height, width = self.rle["size"]
         distances = scipy.ndimage.distance_transform_edt(~self.mask)  # [height, width]
         rows = np.minimum((np.asarray(y) * height).astype(int), height - 1)
         columns = np.minimum((np.asarray(x) * width).astype(int), width - 1)
@@ -164,6 +171,12 @@ COCO_WORDS = {
     "surfboard": "board",
     "snowboard": "board",
     "skateboard": "board",
+    "tennis racket": "racket racquet",
+    "baseball bat": "bat",
+    "baseball glove": "glove mitt",
+    "fire hydrant": "hydrant",
+    "knife": "knives",
+    "mouse": "mice",
 }
 
 
@@ -180,9 +193,9 @@ def coco_categories(names):
 def read_coco(folder):
     """COCO's captions with the words that name an annotated category -> list of CaptionedImage.
 
-    `folder` holds `annotations/captions_<split>.json` and `instances_<split>.json`, and the images in `<split>/`. A
-    word's region is the union of all its category's instances in the image; a word that names none of those present
-    is no phrase. UserError where files are missing or are something else.
+    `folder` holds `annotations/captions_<split>.json` and `instances_<split>.json`, and the images in `<split>/`; all
+    splits that are there are read. A word's region is the union of all its category's instances in the image; a word
+    that names none of those present is no phrase. UserError where files are missing or are something else.
     """
     from pycocotools.coco import COCO
 
@@ -199,25 +212,29 @@ def read_coco(folder):
             with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
                 instances, captions = COCO(str(path)), COCO(str(captions_path))
             captioned += _coco_split(instances, captions, Path(folder) / split)
-        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+        except Exception as error:  # pycocotools raises whatever its parsing stumbles over
             raise UserError(f"{path} and {captions_path.name} are not COCO's ({error!r})") from None
     return captioned
 
 
 def _coco_split(instances, captions, images):
+    from pycocotools import mask
+
     names = {category["id"]: category["name"] for category in instances.loadCats(instances.getCatIds())}
     named = coco_categories(names.values())
     for image_id, image in sorted(instances.imgs.items()):
-        masks = {}  # of each category that is there
+        parts = collections.defaultdict(list)  # of each category that is there
         for annotation in instances.imgToAnns[image_id]:
-            category = names[annotation["category_id"]]
-            masks[category] = masks.get(category, False) | (instances.annToMask(annotation) > 0)
+            if annotation["segmentation"]:  # some files have boxes alone
+                parts[names[annotation["category_id"]]].append(instances.annToRLE(annotation))
+        regions = {category: Mask(mask.merge(found)) for category, found in parts.items()}
+        regions = {category: region for category, region in regions.items() if mask.area(region.rle)}
         for caption in captions.imgToAnns[image_id]:
             words = tuple(tokenize(caption["caption"]))
             phrases = []
             for place, word in enumerate(words):
-                present = [category for category in sorted(named.get(word, ())) if category in masks]
+                present = [category for category in sorted(named.get(word, ())) if category in regions]
                 if present:
-                    union = np.any([masks[category] for category in present], axis=0)
+                    union = mask.merge([regions[category].rle for category in present])
                     phrases.append(Phrase((place,), present[0], Mask(union)))
             yield CaptionedImage(images / image["file_name"], words, tuple(phrases))

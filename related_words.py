@@ -39,16 +39,14 @@ def related_words(captions, known, n=3):
     places = [(rows[word], column + REACH * len(known)) for word, column in counts]
     shape = len(rows), (2 * REACH + 1) * len(known)
     matrix = scipy.sparse.csr_matrix((list(counts.values()), tuple(zip(*places, strict=True))), shape, dtype=float)
-    likeness = _rows_of_length_one(_positive_mutual_information(matrix))
-    likeness = (likeness[len(known) :] @ likeness[: len(known)].T).toarray()  # [unknown, known]
-    seen = count_words(captions)
-    likeness *= [seen[word] / (seen[word] + FEW) for word in known]
-    best = np.argsort(-likeness, axis=1, kind="stable")[:, :n]
-    return {
-        word: found
-        for word, row, chosen in zip(unknown, likeness, best, strict=True)
-        if (found := [known[k] for k in chosen if row[k] > 0])
-    }
+    vectors, seen = _rows_of_length_one(_positive_mutual_information(matrix)), count_words(captions)
+    trust = np.array([seen[word] / (seen[word] + FEW) for word in known])
+    related = {}
+    for word in unknown:
+        likeness = (vectors[: len(known)] @ vectors[rows[word]].T).toarray()[:, 0] * trust  # [known]
+        best = np.argsort(-likeness, kind="stable")[:n]
+        related[word] = [known[k] for k in best if likeness[k] > 0]
+    return {word: found for word, found in related.items() if found}
 
 
 def _positive_mutual_information(counts):

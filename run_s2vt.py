@@ -19,6 +19,9 @@ import cfg
 import device
 import errors
 
+# What --set may change in a checkpoint to hand on.
+EXPORT_SETTINGS = ("beam_size", "length_penalty", "precision", "cnn_precision", "saliency_input_size")
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,7 +82,7 @@ def test(args):
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{args.dataset}, {args.split} split, {run['n_media']} media, checkpoint {run['checkpoint']}, "
-        f"beam size {run['beam_size']}"
+        f"beam size {run['beam_size']}, length penalty {run['length_penalty']:g}"
     )
     for name in testing.METRICS:
         print(f"  {name:8s}{'missing' if run[name] is None else format(run[name], '7.4f')}")
@@ -89,10 +92,9 @@ def test(args):
 def export(args):
     """--export: a checkpoint without what only training needs."""
     import checkpoint
-    import testing
 
     experiment = cfg.from_arguments(args, settings=False).experiment
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, testing.TEST_SETTINGS)
+    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, EXPORT_SETTINGS)
     saved.check_dataset(args.dataset)
     folder = checkpoint.publish(saved, args.export)
     size = sum(path.stat().st_size for path in folder.iterdir())

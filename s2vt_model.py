@@ -240,9 +240,9 @@ class S2VT(keras.layers.Layer):
     def generate(self, descriptors, beam_size=1, length_penalty=0.0):
         """Caption the descriptors [B, N, D] -> list of B lists of word ids, the end token left out.
 
-        A caption ends at the end token or at n_lstm_step words. beam_size 1 is greedy decoding; above, the beam's
-        caption of the highest score: total log-probability / number of its words (the end token is one) to the power of
-        `length_penalty`.
+        A caption ends at the end token or at n_lstm_step words. beam_size 1 is greedy decoding; above, the caption in
+        the last beam of the highest score: total log-probability / number of its words (the end token is one) to the
+        power of `length_penalty`.
         """
         descriptors = tf.cast(descriptors, tf.float32)
         greedy = beam_size == 1

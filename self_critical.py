@@ -2,7 +2,8 @@
 
 Of each medium it writes several captions w^1 ... w^K. What CIDEr-D says of a caption, minus the mean of what it says
 of the others, is the advantage A_k; the loss is the mean over their words of -A_k log q(w_t^k | w_<t^k, v). So a
-caption that is better than its fellows becomes more probable.
+caption that is better than its fellows becomes more probable. The end token is a word to CIDEr-D, or captions would
+learn to break off ("a dog in a").
 
 Sources: Rennie et al., "Self-critical Sequence Training for Image Captioning", CVPR 2017; the other captions as the
 baseline: Luo, "A Better Variant of Self-Critical Sequence Training", 2020; CIDEr-D: Vedantam et al., CVPR 2015.
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 import data_loader
 
+END_WORD = "."  # the end token, as the vocabulary writes it
 N_SAMPLES = 5  # captions of each medium, K
 N_GRAMS = 4
 SIGMA = 6.0  # of the Gaussian over the difference in length
@@ -75,7 +77,7 @@ class SelfCritical:
         """train and validate: the media of these splits (annotations.Medium)."""
         self.model, self.vocabulary = model, vocabulary
         self.reward, self.validation_reward = (
-            CiderD({medium.id: [data_loader.tokenize(one) for one in medium.captions] for medium in media})
+            CiderD({medium.id: [[*data_loader.tokenize(one), END_WORD] for one in medium.captions] for medium in media})
             for media in (train, validate)
         )
         variables = model.trainable_variables
@@ -97,7 +99,9 @@ class SelfCritical:
         self._sample, self._learn = sample, learn
 
     def _words(self, ids):
-        return [self.vocabulary.words[k] for k in ids]
+        """The words of a caption, the end token with them unless the caption takes up every step."""
+        words = [self.vocabulary.words[k] for k in ids]
+        return [*words, END_WORD] if len(words) < self.model.n_lstm_step else words
 
     def step(self, media_ids, descriptors, seed):
         """Learn from captions of some media, descriptors [S, N, D], drawn by `seed` [2] -> their mean CIDEr-D."""

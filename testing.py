@@ -67,6 +67,7 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}
     run |= {"length_penalty": saved.config.length_penalty, **scores}
     unusual = (f"-{split}" if split != "test" else "") + (f"-beam{beam_size}" if beam_size > 1 else "")
+    unusual += f"-penalty{saved.config.length_penalty:g}" if beam_size > 1 and saved.config.length_penalty else ""
     path = experiment / f"model-{step}{unusual}.json"
     listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]
     files.write_json(path, {**run, "predictions": listed})

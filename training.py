@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 import shutil
 import signal
@@ -24,7 +25,7 @@ from errors import UserError
 # What --resume may change: neither the shapes nor the sense of the weights depend on it.
 RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
 
-PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+)?\.json")  # what --test writes
+PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+(-penalty[\d.e-]+)?)?\.json")  # what --test writes
 
 
 MODEL_CARD = "MODEL_CARD.md"  # beside a captioner that is published
@@ -56,7 +57,7 @@ def make_optimizer(config, n_steps):
     rate = config.learning_rate
     if config.learning_rate_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, n_steps)
-    averages = {"use_ema": True, "ema_momentum": config.average_decay} if config.average_decay > 0 else {}
+    averages = {"use_ema": True, "ema_momentum": config.ema_decay} if config.ema_decay > 0 else {}
     # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
     decay = config.weight_decay or None
     optimizer = Adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=decay, **averages)
@@ -99,6 +100,7 @@ class Trainer:
         train, validate = (
             data_loader.usable_media(config, annotations.split_media(media, split)) for split in ("train", "validate")
         )
+        self._media = train, validate
         self.samples = data_loader.training_samples(config, vocabulary, train)
         self.validation = data_loader.validation_samples(config, vocabulary, validate)
         self.step = 0
@@ -110,10 +112,13 @@ class Trainer:
 
         self._step = make_step(model, self.optimizer, config.descriptor_dtype)
         self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
-        self._self_critical = self_critical.SelfCritical(
-            model, self.optimizer, vocabulary, config.descriptor_dtype, train, validate
-        )
         self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
+
+    @functools.cached_property
+    def _self_critical(self):
+        """What the self-critical epochs train by; others can do without its tables of n-grams."""
+        dtype = self.config.descriptor_dtype
+        return self_critical.SelfCritical(self.model, self.optimizer, self.vocabulary, dtype, *self._media)
 
     def save_points(self):
         """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
@@ -217,8 +222,18 @@ def resume(config, assignments):
     steps = checkpoint.steps(config.experiment)
     if not steps:
         raise UserError(f"there is no checkpoint in {config.experiment} to resume from: leave out --resume")
-    saved = checkpoint.load(checkpoint.folder_of(config.experiment, steps[-1]), assignments, RESUME_SETTINGS)
+    folder = checkpoint.folder_of(config.experiment, steps[-1])
+    if not (folder / "optimizer.npz").exists():
+        raise UserError(f"{folder} has no optimizer.npz, as an exported one: train anew in another --experiment")
+    saved = checkpoint.load(folder, assignments, RESUME_SETTINGS)
     saved.check_dataset(config.dataset)
+    before = checkpoint.load_config(folder)
+    fixed = before.learning_rate_schedule != "constant" or before.self_critical_epochs > 0
+    if fixed and saved.config.n_epochs != before.n_epochs:
+        raise UserError(
+            f"n_epochs={before.n_epochs} cannot be changed any more: this run has a schedule (learning_rate_schedule, "
+            "self_critical_epochs) that ends there"
+        )
     files.remove_partials(config.experiment)
     saved.config = dataclasses.replace(saved.config, experiment=config.experiment)
     saved.check_descriptors()

@@ -15,7 +15,7 @@ to --output.
 
 import argparse
 import collections
-import sys
+import itertools
 from pathlib import Path
 
 import cfg
@@ -61,14 +61,8 @@ def parse_args():
     return args
 
 
-def choose_experiment(args):
-    """The folder of the captioner, and where the pictures go."""
-    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
-    return experiment, Path(args.output or ("saliency" if experiment == cfg.BUNDLED else Path(experiment) / "saliency"))
-
-
 def media_paths(args, saved):
-    """The files that the command line names; UserError where a data set lacks one, or two would share a picture."""
+    """The files that the command line names; UserError for an unknown id, or where two would share a picture."""
     import annotations
 
     if args.media is not None:
@@ -77,9 +71,6 @@ def media_paths(args, saved):
         saved.check_dataset(args.dataset)
         media = annotations.read_media(saved.config)
         paths = [annotations.find_medium(media, media_id).path for media_id in args.media_id]
-        for path in paths:
-            if not path.exists():
-                raise UserError(f"{path} is missing: the annotations name it, its file should be there")
     name, times = collections.Counter(path.stem for path in paths).most_common(1)[0]
     if times > 1:
         raise UserError(f"{times} of the media are called {name}, so their pictures would be: run them one by one")
@@ -117,20 +108,21 @@ def main():
     import checkpoint
     import explanation
 
-    experiment, output = choose_experiment(args)
+    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
+    output = args.output or cfg.output_folder(experiment, "saliency")
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    jobs = [(path, sentence) for path in media_paths(args, saved) for sentence in read_sentences(args.sentence)]
+    jobs = list(itertools.product(media_paths(args, saved), read_sentences(args.sentence)))
     explainer = explanation.Explainer(saved)
     n_failed = 0
     for path, sentence in jobs:
         try:
-            explained = explainer.explain(path, sentence, args.unknown, args.normalization)
+            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format)
             picture = explanation.draw(explained, output, args.format)
             explained.save(picture.with_suffix(".npz"), saved)
-        except UserError as error:
+        except (UserError, OSError) as error:
             if len(jobs) == 1:
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            errors.report(error)
             n_failed += 1
         else:
             show(explained, picture, picture.with_suffix(".npz"), sentence is None)

@@ -224,6 +224,54 @@ def test_many_media_and_sentences_in_one_run(trained, tmp_path):
     assert "2 of the media are called one" in printed
 
 
+def write_coco(folder):
+    """Two images with a red square in their left half; of a third the file is broken."""
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "val").mkdir()
+    images = [{"id": k, "file_name": f"{k}.png", "height": 48, "width": 64} for k in range(3)]
+    left = [0, 0, 32, 0, 32, 48, 0, 48]
+    things = [{"id": k, "image_id": k, "category_id": 1, "segmentation": [left], "iscrowd": 0} for k in range(3)]
+    captions = [{"id": k, "image_id": k, "caption": f"A red square{'s' * (k % 2)} there."} for k in range(3)]
+    instances = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "square"}]}
+    (folder / "annotations/instances_val.json").write_text(json.dumps(instances))
+    (folder / "annotations/captions_val.json").write_text(json.dumps({"images": images, "annotations": captions}))
+    for k in range(2):
+        Image.fromarray(picture("red", k)).save(folder / f"val/{k}.png")
+    (folder / "val/2.png").write_bytes(b"nothing")
+
+
+def test_maps_of_photographs_are_scored(trained, tmp_path):
+    dataset, folder = trained
+    write_coco(tmp_path)
+    score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", f"experiments/{dataset}", "--truth", tmp_path)
+    printed = run(*score, "--output", tmp_path, cwd=folder)
+    assert printed.count("2.png: ") == 1
+    scores = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["scores"]
+    assert scores["square"]["n"] == 1  # "squares" is not known to the captioner
+    assert scores["square"]["chance"] == 0.5 and scores["square"]["chance_15"] > 0.7
+    assert "\nsquare " in printed
+
+    (tmp_path / "annotations/instances_val.json").write_text("{}")
+    assert "are not COCO's" in run(*score, cwd=folder, status=2)
+    if dataset == "MSR-VTT":
+        return
+    for number in (9, 10, 11):  # the test split
+        for name, text in (
+            (f"Sentences/im {number}.x.txt", "[/EN#1/other A red square] .\n"),
+            (
+                f"Annotations/im {number}.x.xml",
+                "<annotation><size><width>64</width><height>48</height></size><object><name>1</name><bndbox><xmin>0</xmin>"
+                "<ymin>0</ymin><xmax>64</xmax><ymax>48</ymax></bndbox></object></annotation>",
+            ),
+        ):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+    run("evaluate_saliency.py", "--dataset", dataset, "--truth", tmp_path, cwd=folder)
+    stored = json.loads((folder / f"experiments/{dataset}/saliency_scores-{dataset}.json").read_text())
+    assert stored["split"] == "test" and stored["scores"]["other"]["n"] == 3
+    assert stored["scores"]["all"]["maps"] == 1  # the box is the whole picture
+
+
 def test_exported_captioner_explains_as_the_one_it_comes_from(trained, tmp_path):
     dataset, folder = trained
     Image.fromarray(picture("red", 1)).save(tmp_path / "one.png")

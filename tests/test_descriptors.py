@@ -91,7 +91,7 @@ def test_mirror_images_are_stored_where_training_wants_them(tmp_path, monkeypatc
     for split, names in (("train", "a.jpg\n"), ("dev", ""), ("test", "")):
         (folder / f"Flickr_8k.{split}Images.txt").write_text(names)
     assert descriptors.preprocess(IMAGES)[0] == 1
-    mirrored = dataclasses.replace(IMAGES, mirrored_share=0.5)
+    mirrored = dataclasses.replace(IMAGES, flip_probability=0.5)
     assert descriptors.preprocess(mirrored)[0] == 1
     for is_mirrored, expected in ((False, [[200, 0], [200, 0]]), (True, [[0, 200], [0, 200]])):
         grid = data_loader.load_descriptors(mirrored, "a", is_mirrored)  # [2, 2, 3]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask
 import pytest
 
 import annotations
@@ -30,6 +31,10 @@ def write_entities(folder, boxes=BOXES):
     return folder
 
 
+def mask_region(mask):
+    return grounding.Mask(pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)))
+
+
 def test_distance_from_boxes_by_hand():
     region = grounding.Boxes(np.array([[20, 10, 40, 60], [100, 50, 150, 90]]), 100, 200)
     y, x = np.array([0.2, 0.2, 0.9, 0.5, 1.0]), np.array([0.15, 0.25, 0.75, 0.35, 0.16])
@@ -41,7 +46,7 @@ def test_distance_from_boxes_by_hand():
 def test_distance_from_a_mask_by_hand():
     mask = np.zeros((10, 20), bool)
     mask[2:4, 5:8] = True
-    region = grounding.Mask(mask)
+    region = mask_region(mask)
     assert region.distance(0.25, 0.3) == 0  # pixel (2, 6)
     assert region.distance(0.25, 0.5) == 3  # pixel (2, 10), three to the right of (2, 7)
     assert region.distance(1.0, 0.3) == 6  # the last row
@@ -99,7 +104,7 @@ def write_coco(folder):
     ]
     categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}, {"id": 3, "name": "tennis racket"}]
     captions = ["Two men and a dog.", "A tennis racket and a cat", "Dogs"]
-    (folder / "annotations").mkdir(parents=True)
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
     for name, content in (
         ("instances", {"annotations": instances, "categories": categories}),
         ("captions", {"annotations": [{"id": k, "image_id": 7, "caption": one} for k, one in enumerate(captions)]}),
@@ -120,7 +125,26 @@ def test_coco(tmp_path):
     assert [phrase.places for phrase in third.phrases] == [(0,)]
 
 
+def change_shapes(folder, shape):
+    path = folder / "annotations/instances_val.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = shape  # of the dog
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("nothing", [[], [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]]])
+def test_a_category_without_a_pixel_is_not_there(tmp_path, nothing):
+    change_shapes(write_coco(tmp_path), nothing)
+    first, *_ = grounding.read_coco(tmp_path)
+    assert [phrase.kind for phrase in first.phrases] == ["person"]
+
+
 def test_what_is_not_coco_is_told(tmp_path):
+    write_coco(tmp_path)
+    change_shapes(tmp_path, [[1, 2]])
+    with pytest.raises(UserError, match=r"are not COCO's"):
+        grounding.read_coco(tmp_path)
+    (tmp_path / "annotations/instances_val.json").unlink()
     write_coco(tmp_path)
     (tmp_path / "annotations/captions_val.json").write_text("[]")
     with pytest.raises(UserError, match=r"instances_val\.json and captions_val\.json are not COCO's"):

@@ -37,6 +37,18 @@ def test_advantages_by_hand():
     np.testing.assert_allclose(self_critical.advantages(rewards), expected, rtol=1e-6)
 
 
+def test_a_caption_that_breaks_off_is_worth_less():
+    media = [
+        annotations.Medium(f"v{k}", None, "train", captions) for k, captions in enumerate((("a red square",), ("a",)))
+    ]
+    model, optimizer = model_and_optimizer()
+    vocabulary = Vocabulary([".", "red", "a", "square"])
+    trained = self_critical.SelfCritical(model, optimizer, vocabulary, "float32", media, media)
+    whole, cut_off = (trained.reward.score("v0", words) for words in (["a", "red", "square", "."], ["a", "red", "."]))
+    assert trained.reward.score("v0", ["a", "red", "square"]) < whole
+    assert cut_off < whole / 2
+
+
 def model_and_optimizer():
     model = s2vt_model.S2VT(4, 2, 6, 3, 1, 4)
     optimizer = training.Adam(0.02)

@@ -257,7 +257,7 @@ def trained(name, *assignments):
 
 
 def test_checkpoint_has_the_running_average_of_the_weights(trainer):
-    averaging, weights = trained("averaging", "average_decay=0.5")
+    averaging, weights = trained("averaging", "ema_decay=0.5")
     average = weights[1]  # the average starts at the first step
     for later in weights[2:]:
         average = {name: 0.5 * average[name] + 0.5 * later[name] for name in average}
@@ -270,7 +270,7 @@ def test_checkpoint_has_the_running_average_of_the_weights(trainer):
     sums = [saved.model.caption_loss_sum(*batch) for batch in same]
     assert saved.state["validation_loss"] == pytest.approx(float(sum(s for s, _ in sums) / sum(n for _, n in sums)))
 
-    unbroken, _ = trained("unbroken average", "average_decay=0.5", "n_epochs=3")
+    unbroken, _ = trained("unbroken average", "ema_decay=0.5", "n_epochs=3")
     resumed = training.resume(config_of("averaging"), ["n_epochs=3"])
     for _ in resumed.run():
         pass
@@ -302,14 +302,17 @@ def test_self_critical_epochs_come_last_and_are_chosen_by_cider():
     assert all(loss > 0 for loss in trainer.losses_since_save[:12])
     assert all(loss <= 0 for loss in trainer.losses_since_save[12:])  # minus the reward
     captions = [ids for descriptors, *_ in trainer.validation.batches() for ids in trainer.model.generate(descriptors)]
-    words = [[trainer.vocabulary.words[k] for k in ids] for ids in captions]
+    words = [[*(trainer.vocabulary.words[k] for k in ids), "."] for ids in captions]
     references = {
-        medium.id: [data_loader.tokenize(caption) for caption in medium.captions]
+        medium.id: [[*data_loader.tokenize(caption), "."] for caption in medium.captions]
         for medium in annotations.split_media(annotations.read_media(trainer.config), "validate")
     }
     reward = self_critical.CiderD(references)
     expected = np.mean([reward.score(*pair) for pair in zip(references, words, strict=True)])
     assert trainer.validation_loss() == pytest.approx(-expected)
+    trainer.save(train_loss=0.0, validation_loss=-expected)
+    with pytest.raises(UserError, match="n_epochs=4 cannot be changed any more"):
+        training.resume(config_of("self-critical"), ["n_epochs=5"])
 
 
 # Stopped and resumed
@@ -371,6 +374,30 @@ def test_resumed_run_ends_like_the_unbroken_one(trainer):
         json.loads(Path(folder, "model-24/state.json").read_text()) for folder in (broken, "experiments/unbroken")
     ]
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("stopped_at", [3, 6])
+def test_resumed_run_ends_like_the_unbroken_one_whatever_it_trains_by(stopped_at):
+    settings = "n_epochs=2", "self_critical_epochs=1", "learning_rate_schedule=cosine", "ema_decay=0.9"
+    unbroken, _ = trained("all of it", *settings)
+    broken = training.start(config_of("broken all of it", *settings))
+    for _ in broken.run():
+        if broken.step == stopped_at:
+            break
+    broken.save()
+    resumed = training.resume(config_of("broken all of it"), [])
+    assert resumed.step == stopped_at
+    for _ in resumed.run():
+        pass
+    for part in ("model", "optimizer"):
+        for mine, other in zip(getattr(resumed, part).variables, getattr(unbroken, part).variables, strict=True):
+            np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
+
+
+def test_exported_captioner_cannot_be_resumed(copied):
+    (copied / "model-24/optimizer.npz").unlink()
+    with pytest.raises(UserError, match=r"has no optimizer\.npz, as an exported one: train anew"):
+        training.resume(config_of("copied"), [])
 
 
 def test_interim_checkpoint_gives_way_to_the_next(copied):
