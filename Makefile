@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 LONGEST := tests/test_commands.py
 
-.PHONY: demo test bench bench-scale lint format clean
+.PHONY: demo test flickr8k bench bench-scale lint format clean
 
 demo: $(VENV)/.installed-demo
 	$(RUN) demo.py
@@ -13,6 +13,12 @@ test: $(VENV)/.installed-dev
 	@# A worker takes file after file; the one that takes longest goes first, or it would run alone at the end.
 	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
 	  $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
+
+# The bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k.
+flickr8k: $(VENV)/.installed
+	$(RUN) preprocessing.py --dataset Flickr8k
+	$(RUN) run_s2vt.py --dataset Flickr8k --train --set precision=bfloat16
+	$(RUN) run_s2vt.py --dataset Flickr8k --export experiments/flickr8k --checkpoint 5100 --set precision=float32
 
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/bench.py

@@ -15,7 +15,7 @@ import media
 from errors import UserError
 
 VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
-IMAGES = cfg.DATASETS["Flickr8k"]
+IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
 
 
 class MeanColour:
