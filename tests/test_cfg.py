@@ -47,9 +47,10 @@ def test_the_papers_settings():
 def test_every_setting_can_be_written_and_is_read_back_with_its_type(dataset):
     config = cfg.DATASETS[dataset]
     assert config.dataset == dataset
+    base = dataclasses.replace(VIDEOS, media=config.media, n_epochs=99)  # what allows any of them
     for name in set(cfg.SETTINGS) - {"dataset"}:
         value = getattr(config, name)
-        read = getattr(cfg.override(VIDEOS, [f"{name}={value}"]), name)
+        read = getattr(cfg.override(base, [f"{name}={value}"]), name)
         assert (read, type(read)) == (value, type(value)), name
 
 
@@ -185,7 +186,7 @@ def test_descriptors_dir_differs_whenever_descriptors_differ():
     ways = {"video": ("n_sampled_frames", (8, 26)), "image": ("image_geometry", ("crop", "whole"))}
     configs = [
         dataclasses.replace(config, media=media, cnn=cnn, cnn_input_size=size, descriptor_dtype=dtype, **{name: value})
-        for config in cfg.DATASETS.values()
+        for config in (dataclasses.replace(config, flip_probability=0.0) for config in cfg.DATASETS.values())
         for media, (name, values) in ways.items()
         for cnn, size, dtype, value in itertools.product(cnns, sizes, dtypes, values)
     ]
