@@ -1,7 +1,6 @@
 """Training on tiny sets of descriptors: Adam's steps, checkpoints, resuming to the bit, and the scores at the end."""
 
 import dataclasses
-import itertools
 import json
 import shutil
 import signal
@@ -11,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_runs import COLOURS, SETTINGS, config_of, write_data_set
 
 import annotations
 import cfg
 import checkpoint
 import data_loader
-import self_critical
 import testing
 import training
 from errors import UserError
@@ -24,20 +23,6 @@ from errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT.parent / "shared" / "golden" / "golden_model.npz"
 
-COLOURS = ("red", "green", "blue")
-SPLITS = ("train",) * 7 + ("validate",) * 5 + ("test",) * 3
-SETTINGS = (
-    "n_sampled_frames=4",
-    "dim_hidden=16",
-    "dim_word_emb=6",
-    "n_lstm_step=8",
-    "batch_size=4",
-    "input_keep_prob=0.8",
-    "output_keep_prob=0.8",
-    "learning_rate=0.05",
-    "n_epochs=6",
-    "save_every_n_epoch=0.8",
-)
 # 7 videos of 2 captions, 4 a batch: 4 steps an epoch. 0.8 epochs are 3.2 steps.
 DUE = [3, 6, 10, 13, 16, 19, 22, 24]
 
@@ -52,31 +37,6 @@ GOLDEN_SETTINGS = (
     "batch_size=3",
     "n_epochs=5",
 )
-
-
-def config_of(experiment, *assignments):
-    config = cfg.override(cfg.DATASETS["MSR-VTT"], [*SETTINGS, *assignments])
-    return dataclasses.replace(config, experiment=f"experiments/{experiment}")
-
-
-def write_data_set(config):
-    """Videos of one colour each: descriptors that tell the colour, and captions of several lengths."""
-    folder, rng = Path(config.data_dir), np.random.default_rng(0)
-    (folder / "videos").mkdir(parents=True)
-    config.descriptors_dir.mkdir(parents=True)
-    for name, splits in (("train_val", ("train", "validate")), ("test", ("test",))):
-        videos, sentences = [], []
-        for number, split in enumerate(SPLITS):
-            if split in splits:
-                video, colour = f"video{number}", COLOURS[number % 3]
-                captions = [f"a {colour} square", f"the {colour} one"]
-                if number % 4 == 0:
-                    captions[0] = f"the square that moves is {colour}"
-                videos.append({"video_id": video, "split": split})
-                sentences += [{"video_id": video, "caption": caption} for caption in captions]
-                descriptors = 10 * np.eye(3)[number % 3] + rng.normal(0, 1, (4, 3))  # [N, D]
-                np.save(config.descriptors_dir / f"{video}.npy", descriptors.astype(config.descriptor_dtype))
-        (folder / f"{name}_videodatainfo.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -244,77 +204,6 @@ def test_checkpoint_tells_what_it_is(trainer):
         assert state["losses_since_save"] == []
 
 
-# Choices of the optimizer
-
-
-def trained(name, *assignments):
-    """A short run -> its trainer, and the weights after every step, the initial ones first."""
-    trainer = training.start(config_of(name, "n_epochs=2", *assignments))
-    weights = [trainer.model.reference_weights()]
-    for _ in trainer.run():
-        weights.append(trainer.model.reference_weights())
-    return trainer, weights
-
-
-def test_checkpoint_has_the_running_average_of_the_weights(trainer):
-    averaging, weights = trained("averaging", "ema_decay=0.5")
-    average = weights[1]  # the average starts at the first step
-    for later in weights[2:]:
-        average = {name: 0.5 * average[name] + 0.5 * later[name] for name in average}
-    averaging.save(train_loss=1.0, validation_loss=averaging.validation_loss())
-    saved = checkpoint.load("experiments/averaging/model-8")
-    for name, array in saved.model.reference_weights().items():
-        np.testing.assert_allclose(array, average[name], atol=1e-6, err_msg=name)
-        np.testing.assert_array_equal(np.asarray(getattr(averaging.model, name)), weights[-1][name])
-    same = trainer.validation.batches()
-    sums = [saved.model.caption_loss_sum(*batch) for batch in same]
-    assert saved.state["validation_loss"] == pytest.approx(float(sum(s for s, _ in sums) / sum(n for _, n in sums)))
-
-    unbroken, _ = trained("unbroken average", "ema_decay=0.5", "n_epochs=3")
-    resumed = training.resume(config_of("averaging"), ["n_epochs=3"])
-    for _ in resumed.run():
-        pass
-    for part in ("model", "optimizer"):
-        for mine, other in zip(getattr(resumed, part).variables, getattr(unbroken, part).variables, strict=True):
-            np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
-
-
-def test_learning_rate_falls_along_a_cosine():
-    _, constant = trained("constant")
-    trainer, weights = trained("cosine", "learning_rate_schedule=cosine")
-    assert float(trainer.optimizer.learning_rate) == 0
-    moved = [np.abs(after["Wemb"] - before["Wemb"]).max() for before, after in itertools.pairwise(weights)]
-    assert moved[-1] < moved[0] / 10
-    np.testing.assert_array_equal(weights[1]["Wemb"], constant[1]["Wemb"])  # it starts as the constant one
-
-
-def test_weight_decay_shrinks_matrices_alone():
-    _, plain = trained("plain")
-    trainer, decayed = trained("decayed", "weight_decay=0.1")
-    for name, start in plain[0].items():
-        shrunk = 0.1 * trainer.config.learning_rate * start if start.ndim == 2 else 0
-        np.testing.assert_allclose(decayed[1][name], plain[1][name] - shrunk, atol=1e-6, err_msg=name)
-
-
-def test_self_critical_epochs_come_last_and_are_chosen_by_cider():
-    trainer, _ = trained("self-critical", "n_epochs=4", "self_critical_epochs=1", "save_every_n_epoch=1")
-    assert trainer.step == 16 and trainer.first_self_critical == 12
-    assert all(loss > 0 for loss in trainer.losses_since_save[:12])
-    assert all(loss <= 0 for loss in trainer.losses_since_save[12:])  # minus the reward
-    captions = [ids for descriptors, *_ in trainer.validation.batches() for ids in trainer.model.generate(descriptors)]
-    words = [[*(trainer.vocabulary.words[k] for k in ids), "."] for ids in captions]
-    references = {
-        medium.id: [[*data_loader.tokenize(caption), "."] for caption in medium.captions]
-        for medium in annotations.split_media(annotations.read_media(trainer.config), "validate")
-    }
-    reward = self_critical.CiderD(references)
-    expected = np.mean([reward.score(*pair) for pair in zip(references, words, strict=True)])
-    assert trainer.validation_loss() == pytest.approx(-expected)
-    trainer.save(train_loss=0.0, validation_loss=-expected)
-    with pytest.raises(UserError, match="n_epochs=4 cannot be changed any more"):
-        training.resume(config_of("self-critical"), ["n_epochs=5"])
-
-
 # Stopped and resumed
 
 
@@ -374,24 +263,6 @@ def test_resumed_run_ends_like_the_unbroken_one(trainer):
         json.loads(Path(folder, "model-24/state.json").read_text()) for folder in (broken, "experiments/unbroken")
     ]
     assert states[0] == states[1]
-
-
-@pytest.mark.parametrize("stopped_at", [3, 6])
-def test_resumed_run_ends_like_the_unbroken_one_whatever_it_trains_by(stopped_at):
-    settings = "n_epochs=2", "self_critical_epochs=1", "learning_rate_schedule=cosine", "ema_decay=0.9"
-    unbroken, _ = trained("all of it", *settings)
-    broken = training.start(config_of("broken all of it", *settings))
-    for _ in broken.run():
-        if broken.step == stopped_at:
-            break
-    broken.save()
-    resumed = training.resume(config_of("broken all of it"), [])
-    assert resumed.step == stopped_at
-    for _ in resumed.run():
-        pass
-    for part in ("model", "optimizer"):
-        for mine, other in zip(getattr(resumed, part).variables, getattr(unbroken, part).variables, strict=True):
-            np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
 
 
 def test_exported_captioner_cannot_be_resumed(copied):
