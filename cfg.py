@@ -41,6 +41,11 @@ class Config:
     cnn_precision: str = "float32"  # "bfloat16": quicker where the processor has it
     descriptor_dtype: str = "float16"
 
+    pyramid: str | None = None  # "4,1": a captioner of images reads their grid averaged to 4 x 4 cells, then to one
+    full_grid_share: float = (
+        0.0  # of the training batches: the grid itself takes the place of the pyramid's first level
+    )
+
     # Model
     dim_hidden: int = 1300
     dim_word_emb: int = 300
@@ -108,11 +113,26 @@ class Config:
         penalty = self.length_penalty
         _require(0 <= penalty < math.inf, "length_penalty", penalty, "at least 0, and finite")
         _one_of("media", self.media, ("video", "image"))
+        levels, is_image = (self.pyramid or "1").split(","), self.media == "image"
+        _require(
+            all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or self.pyramid is None),
+            "pyramid",
+            self.pyramid,
+            "None or, for images, numbers of at least 1 with commas between them",
+        )
+        share = self.full_grid_share
+        _require(0 <= share <= 1, "full_grid_share", share, "from 0 to 1")
+        _require(share == 0 or self.pyramid is not None, "full_grid_share", share, "0 without a pyramid")
         _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
         _one_of("learning_rate_schedule", self.learning_rate_schedule, ("constant", "cosine"))
         _one_of("descriptor_dtype", self.descriptor_dtype, ("float16", "float32"))
         for name in ("cnn_precision", "precision"):
             _one_of(name, getattr(self, name), ("float32", "bfloat16"))
+
+    @property
+    def pyramid_levels(self):
+        """Cells a side of each level of the pyramid, in the order in which they are read; () without one."""
+        return tuple(int(level) for level in self.pyramid.split(",")) if self.pyramid else ()
 
     @property
     def descriptors_dir(self):

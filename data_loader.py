@@ -127,12 +127,27 @@ def is_stored(config, media_id):
     return all(path.exists() for path in stored_paths(config, media_id))
 
 
-def as_sequence(descriptors):
-    """Stored descriptors as the captioner reads them: a grid [Gy, Gx, D] -> [N, D] in snake order, [N, D] as it is."""
+def as_sequence(descriptors, levels=()):
+    """Stored descriptors as the captioner reads them: a grid [Gy, Gx, D] -> [N, D] in snake order, [N, D] as it is.
+
+    With the `levels` of a spatial pyramid (Lazebnik et al., CVPR 2006) the grid is read several times, averaged to so
+    many cells a side; None is the grid itself.
+    """
     if descriptors.ndim == 2:
         return descriptors
+    if levels:
+        return np.concatenate([as_sequence(_averaged(descriptors, level)) for level in levels])
     height, width, dim = descriptors.shape
     return descriptors.reshape(height * width, dim)[snake_order(height, width)]
+
+
+def _averaged(grid, size):
+    """The mean descriptors of size x size equal parts of a grid [Gy, Gx, D]; cells on a border count on both sides."""
+    if size is None:
+        return grid
+    rows, columns = ([slice(k * n // size, -(-(k + 1) * n // size)) for k in range(size)] for n in grid.shape[:2])
+    means = [[grid[row, column].mean(axis=(0, 1), dtype=np.float32) for column in columns] for row in rows]
+    return np.asarray(means, grid.dtype)  # [size, size, D]
 
 
 def load_descriptors(config, media_id, mirrored=False):
@@ -234,11 +249,11 @@ class Samples:
         size = self.samples_per_batch
         return [self.media_ids[k] for k in self.order(epoch)[number * size : (number + 1) * size]]
 
-    def _descriptors(self, k, rng=None):
+    def _descriptors(self, k, levels, rng=None):
         """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
         probability = self.config.flip_probability
         mirrored = rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
-        return as_sequence(load_descriptors(self.config, self.media_ids[k], mirrored))
+        return as_sequence(load_descriptors(self.config, self.media_ids[k], mirrored), levels)
 
     def _region(self, k, rng):
         """The descriptor of one region of sample k, drawn by `rng`, with noise: README, equation 9 -> [1, D]."""
@@ -247,11 +262,21 @@ class Samples:
         noise = rng.standard_normal(region.shape, np.float32)
         return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
 
+    def _read(self, chosen, rng=None):
+        """The descriptors of some samples [S, N, D]; with `rng` they are changed as `training_batches` says."""
+        levels = self.config.pyramid_levels
+        if rng is not None and rng.random() < self.config.single_region_share:
+            return np.stack([self._region(k, rng) for k in chosen])
+        if rng is not None and levels and rng.random() < self.config.full_grid_share:
+            levels = (None, *levels[1:])
+        return np.stack([self._descriptors(k, levels, rng) for k in chosen])
+
     def training_batches(self, epoch, first=0):
         """The shuffled batches of an epoch, with what `config` asks to be drawn at random.
 
-        That is: single_region_share of the batches show one region of each medium (N = 1); in the others an image is
-        mirrored with flip_probability, unless its captions tell left from right.
+        That is: single_region_share of the batches show one region of each medium (N = 1). In the others an image is
+        mirrored with flip_probability, unless its captions tell left from right; and where the captioner reads a
+        pyramid, full_grid_share of them have the grid itself as its first level.
         """
         return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch])
 
@@ -274,10 +299,8 @@ class Samples:
             chosen = order[number * size : (number + 1) * size]
             length = int(self.masks[chosen].sum(axis=-1).max())
             rng = None if seed is None else np.random.default_rng([*seed, number])
-            single = rng is not None and rng.random() < self.config.single_region_share
             try:
-                read = self._region if single else self._descriptors
-                descriptors = np.stack([read(k, rng) for k in chosen])  # [S, N, D]
+                descriptors = self._read(chosen, rng)
             except UserError as error:
                 reasons.append(error)
                 raise

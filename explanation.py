@@ -95,7 +95,8 @@ def own_caption(saved, extractor, path):
     `extractor` is the CNN of the size that the captioner was trained on.
     """
     grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
-    sequence = data_loader.as_sequence(descriptors.captioning_descriptors(saved.config, grids))  # [N, D]
+    stored = descriptors.captioning_descriptors(saved.config, grids)
+    sequence = data_loader.as_sequence(stored, saved.config.pyramid_levels)  # [N, D]
     ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
     if not ids:
         raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")

@@ -37,7 +37,9 @@ def caption_media(saved, media):
         for start in range(0, len(media), size):
             batch = media[start : start + size]
             stored = [data_loader.load_descriptors(saved.config, medium.id) for medium in batch]
-            descriptors = np.stack([data_loader.as_sequence(one) for one in stored])  # [B, N, D]
+            descriptors = np.stack(
+                [data_loader.as_sequence(one, saved.config.pyramid_levels) for one in stored]
+            )  # [B, N, D]
             captioned = saved.model.generate(descriptors, saved.config.beam_size, saved.config.length_penalty)
             for medium, ids in zip(batch, captioned, strict=True):
                 captions[medium.id] = saved.vocabulary.decode(ids)

@@ -55,7 +55,8 @@ def measure(folder, settings, limit):
         query = explanation.parse_sentence(medium.captions[0], saved.vocabulary, config.n_lstm_step, unknown="skip")
         maps.append(saliency.raw_maps(saved.model, grid[None], query.ids)[0].reshape(len(query.ids), -1))
         caption, mask = saved.vocabulary.encode(medium.captions[0], config.n_lstm_step)
-        losses.append(float(saved.model.caption_loss(data_loader.as_sequence(grid)[None], caption[None], mask[None])))
+        sequence = data_loader.as_sequence(grid, config.pyramid_levels)  # [N, D]
+        losses.append(float(saved.model.caption_loss(sequence[None], caption[None], mask[None])))
     return maps, np.array(losses)
 
 

@@ -164,6 +164,18 @@ def test_ranges(name, good, bad, expected):
             cfg.override(VIDEOS, [f"{name}={value}"])
 
 
+def test_pyramid():
+    config = cfg.override(IMAGES, ["pyramid=4,1", "full_grid_share=0.5"])
+    assert (config.pyramid_levels, IMAGES.pyramid_levels) == ((4, 1), ())
+    for value in ("0", "4,", "4,x", "-1", "2.5"):
+        with pytest.raises(UserError, match=f"^setting pyramid={value}: it must be None or, for images, numbers"):
+            cfg.override(IMAGES, [f"pyramid={value}"])
+    with pytest.raises(UserError, match=r"^setting pyramid=4,1: it must be None or, for images"):
+        cfg.override(VIDEOS, ["pyramid=4,1"])
+    with pytest.raises(UserError, match=r"^setting full_grid_share=0\.5: it must be 0 without a pyramid"):
+        cfg.override(IMAGES, ["full_grid_share=0.5"])
+
+
 def test_no_number_may_be_nan():
     assert "forget_bias" in NUMBERS
     for name in (*NUMBERS, "cell_clip"):
@@ -181,12 +193,16 @@ def test_descriptors_dir():
     assert config.descriptors_dir == Path("/else/Flickr30k/inception_v3-crop-555-float32")
 
 
+def without_what_only_images_have(config):
+    return dataclasses.replace(config, flip_probability=0.0, full_grid_share=0.0, pyramid=None)
+
+
 def test_descriptors_dir_differs_whenever_descriptors_differ():
     cnns, sizes, dtypes = ("inception_v3", "efficientnet_lite0"), (None, 299, 555), ("float16", "float32")
     ways = {"video": ("n_sampled_frames", (8, 26)), "image": ("image_geometry", ("crop", "whole"))}
     configs = [
         dataclasses.replace(config, media=media, cnn=cnn, cnn_input_size=size, descriptor_dtype=dtype, **{name: value})
-        for config in (dataclasses.replace(config, flip_probability=0.0) for config in cfg.DATASETS.values())
+        for config in map(without_what_only_images_have, cfg.DATASETS.values())
         for media, (name, values) in ways.items()
         for cnn, size, dtype, value in itertools.product(cnns, sizes, dtypes, values)
     ]

@@ -165,6 +165,16 @@ def test_as_sequence():
     np.testing.assert_array_equal(data_loader.as_sequence(grid[1]), grid[1])
 
 
+def test_as_sequence_of_a_pyramid():
+    grid = np.arange(16, dtype=np.float16).reshape(4, 4, 1)
+    assert data_loader.as_sequence(grid, (2, 1)).ravel().tolist() == [2.5, 4.5, 12.5, 10.5, 7.5]
+    assert data_loader.as_sequence(grid, (None, 1)).ravel().tolist() == [*data_loader.as_sequence(grid).ravel(), 7.5]
+    assert data_loader.as_sequence(grid, (2, 1)).dtype == np.float16
+    corner = data_loader.as_sequence(grid[:3, :3], (2,))  # rows 0 and 1, rows 1 and 2; the columns likewise
+    assert corner.ravel().tolist() == [2.5, 3.5, 7.5, 6.5]
+    np.testing.assert_array_equal(data_loader.as_sequence(grid[0], (2, 1)), grid[0])  # frames of a video
+
+
 VIDEOS = cfg.override(cfg.DATASETS["MSR-VTT"], ["n_lstm_step=6", "batch_size=2", "n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr30k"], ["n_lstm_step=6", "batch_size=2", "descriptor_dtype=float32"])
 MEDIA = [
@@ -402,6 +412,23 @@ def test_some_training_batches_show_one_region_of_each_medium(config, tensorflow
         rest = [tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch, 2)]
         assert_same(rest, made[2:])  # a resumed epoch draws the same regions
     assert kinds == {True, False}
+
+
+def test_some_training_batches_have_the_grid_itself_below_the_top_of_a_pyramid(tensorflow):
+    config = dataclasses.replace(IMAGES, pyramid="2,1", full_grid_share=0.5, batch_size=1)
+    stored = store(config)
+    samples = data_loader.training_samples(config, VOCABULARY, MEDIA)
+    lengths = []
+    for epoch in range(40):
+        made = [descriptors.numpy() for descriptors, *_ in samples.training_batches(epoch)]
+        for k, (shown,) in zip(samples.order(epoch), made, strict=True):
+            lengths.append(len(shown))
+            levels = (2, 1) if len(shown) == 5 else (None, 1)
+            np.testing.assert_array_equal(shown, data_loader.as_sequence(stored[samples.media_ids[k]], levels))
+    n_cells = stored["v0"].shape[0] * stored["v0"].shape[1]
+    assert set(lengths) == {5, n_cells + 1}
+    assert np.mean(np.array(lengths) > 5) == pytest.approx(0.5, abs=0.15)
+    assert {descriptors.shape[1] for descriptors, *_ in samples.batches()} == {5}
 
 
 def test_some_images_are_mirrored_in_training(tensorflow):
