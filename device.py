@@ -36,6 +36,14 @@ def _quiet_stderr():
             os.close(original)
 
 
+def set_environment():
+    """What TensorFlow is told by the environment; numbers are the same to the last bit only under the same settings."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def start_tensorflow(gpu=None):
     """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
 
@@ -43,10 +51,7 @@ def start_tensorflow(gpu=None):
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    set_environment()
     with _quiet_stderr():  # TensorFlow logs a dozen lines before it reads its own log level
         import tensorflow as tf
 
