@@ -17,8 +17,8 @@ test: $(VENV)/.installed-dev
 # The bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k.
 flickr8k: $(VENV)/.installed
 	$(RUN) preprocessing.py --dataset Flickr8k
-	$(RUN) run_s2vt.py --dataset Flickr8k --train --set precision=bfloat16
-	$(RUN) run_s2vt.py --dataset Flickr8k --export experiments/flickr8k --checkpoint 5100 --set precision=float32
+	$(RUN) run_s2vt.py --dataset Flickr8k --train
+	$(RUN) run_s2vt.py --dataset Flickr8k --export experiments/flickr8k --checkpoint 6600
 
 bench: $(VENV)/.installed
 	$(RUN) benchmarks/bench.py

@@ -184,9 +184,11 @@ DATASETS = {
             self_critical_epochs=5,
             save_every_n_epoch=1.0,
             max_to_keep=22,
-            beam_size=3,
-            length_penalty=1.0,
+            beam_size=8,
+            length_penalty=1.3,
             saliency_input_size=512,
+            pyramid="4,1",
+            full_grid_share=0.5,
         ),
         Config(
             dataset="Demo",
