@@ -13,6 +13,7 @@ to `saliency_scores.json` (of photographs `saliency_scores-<dataset>.json`) in t
 
 import argparse
 import collections
+import itertools
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from errors import UserError
 
 TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
 WELL_KNOWN = 400  # a word that was seen so often in training
+SIZES = (0.02, 0.05, 0.15, 0.4, 1)  # of what a phrase names, as a share of the picture: the upper ends of classes
 
 
 def parse_args():
@@ -117,10 +119,12 @@ def evaluate_photographs(saved, captioned, limit=None):
 
 
 def tabulate_photographs(scored):
-    """Rows (name, averages): all phrases, those whose last word is well known, and each kind."""
+    """Rows (name, averages): all phrases, those whose last word is well known, and each size and kind."""
     import pointing
 
     groups = {"all": scored, f"seen {WELL_KNOWN} times": [one for one in scored if one[1] >= WELL_KNOWN]}
+    for low, high in itertools.pairwise((-1, *SIZES)):
+        groups[f"size to {high:.0%}"] = [one for one in scored if low < one[2]["chance"] <= high]
     groups |= {kind: [one for one in scored if one[0] == kind] for kind in sorted({kind for kind, *_ in scored})}
     return [(name, pointing.average([score for *_, score in group])) for name, group in groups.items() if group]
 

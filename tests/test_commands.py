@@ -260,6 +260,7 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     assert scores["square"]["n"] == 1  # "squares" is not known to the captioner
     assert scores["square"]["chance"] == 0.5 and scores["square"]["chance_15"] > 0.7
     assert "\nsquare " in printed
+    assert scores["size to 100%"]["n"] == 1 and "size to 40%" not in scores
 
     (tmp_path / "annotations/instances_val.json").write_text("{}")
     assert "are not COCO's" in run(*score, cwd=folder, status=2)
