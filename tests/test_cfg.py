@@ -47,7 +47,7 @@ def test_the_papers_settings():
 def test_every_setting_can_be_written_and_is_read_back_with_its_type(dataset):
     config = cfg.DATASETS[dataset]
     assert config.dataset == dataset
-    base = dataclasses.replace(VIDEOS, media=config.media, n_epochs=99)  # what allows any of them
+    base = dataclasses.replace(VIDEOS, media=config.media, n_epochs=99, pyramid=config.pyramid)  # what allows them
     for name in set(cfg.SETTINGS) - {"dataset"}:
         value = getattr(config, name)
         read = getattr(cfg.override(base, [f"{name}={value}"]), name)
