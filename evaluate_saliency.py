@@ -13,6 +13,7 @@ to `saliency_scores.json` (of photographs `saliency_scores-<dataset>.json`) in t
 
 import argparse
 import collections
+import functools
 import itertools
 import sys
 from pathlib import Path
@@ -39,11 +40,31 @@ def parse_args():
     parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N media")
+    parser.add_argument(
+        "--methods",
+        metavar="NAME",
+        nargs="+",
+        help="of photographs: the ways to compute the maps (README.md), or all; default: the paper's",
+    )
     device.add_arguments(parser)
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
+    if args.methods and args.dataset == "Demo":
+        parser.error("--methods is for photographs")
     return args
+
+
+def chosen_methods(names):
+    """The names of the methods to score; UserError for one that there is not."""
+    import attribution
+
+    if names == ["all"]:
+        return list(attribution.METHODS)
+    names = list(dict.fromkeys(names or [attribution.PAPERS]))
+    for name in names:
+        attribution.check(name, "--methods")
+    return names
 
 
 def evaluate(saved, split, limit=None):
@@ -87,10 +108,10 @@ def captioned_images(args, saved):
     return grounding.read_entities(truth, media[: args.limit])
 
 
-def evaluate_photographs(saved, captioned, limit=None):
+def evaluate_photographs(saved, captioned, methods, limit=None):
     """Score every phrase of the captions that has a word which the captioner knows.
 
-    -> list of (kind, how often its last word was seen in training, pointing.score_phrase's result).
+    -> dict of method -> list of (kind, how often its last word was seen in training, pointing.score_phrase's result).
     """
     from tqdm import tqdm
 
@@ -98,7 +119,7 @@ def evaluate_photographs(saved, captioned, limit=None):
     import media
     import pointing
 
-    extractor, scored = explanation.load_cnn(saved), []
+    extractor, scored = explanation.load_cnn(saved), {method: [] for method in methods}
     of_image = collections.defaultdict(list)
     for one in captioned:
         of_image[one.image].append(one)
@@ -109,12 +130,13 @@ def evaluate_photographs(saved, captioned, limit=None):
             errors.report(error)
             continue
         grids = explanation.image_grids(saved, extractor, image)
-        for one in captions:
-            height, width = image.shape[:2]
-            for phrase, raw_map in explanation.phrase_maps(saved, grids, one.words, one.phrases):
-                box = explanation.seen_box(saved, image)
+        (height, width), box = image.shape[:2], explanation.seen_box(saved, image)
+        for one, method in itertools.product(captions, methods):
+            maps_of = functools.partial(explanation.maps_by, method, saved, extractor, grids)
+            for phrase, raw_map in explanation.phrase_maps(saved, maps_of, one.words, one.phrases):
                 score = pointing.score_phrase(raw_map, phrase.region, height, width, box)
-                scored.append((phrase.kind, saved.vocabulary.counts.get(one.words[phrase.places[-1]], 0), score))
+                n_seen = saved.vocabulary.counts.get(one.words[phrase.places[-1]], 0)
+                scored[method].append((phrase.kind, n_seen, score))
     return scored
 
 
@@ -160,22 +182,29 @@ def main():
     import pointing
 
     experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
+    methods = chosen_methods(args.methods)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
+    tables = {}
     if args.dataset == "Demo":
         saved.check_dataset(args.dataset)
         rows = tabulate(evaluate(saved, args.split, args.limit))
         print("maxima on the thing (%): over the whole clip, and frame by frame where it is seen")
         show(rows, ("clip", "frame"), pointing.SCORES)
     else:
-        rows = tabulate_photographs(evaluate_photographs(saved, captioned_images(args, saved), args.limit))
+        scored = evaluate_photographs(saved, captioned_images(args, saved), methods, args.limit)
+        tables = {method: tabulate_photographs(found) for method, found in scored.items()}
+        rows, titles = tables[methods[0]], ("strict", f"{pointing.TOLERANCE} px")
         if not rows:
             raise UserError(f"no phrase to score: is there an image with regions, and a word that {experiment} knows?")
         print(f"maxima on the thing (%): strictly, and with {pointing.TOLERANCE} pixels beside it")
-        show(rows, ("strict", f"{pointing.TOLERANCE} px"), pointing.PHRASE_SCORES)
+        for method, table in tables.items():
+            print(f"\n{method}")
+            show(table if len(tables) == 1 else table[:2], titles, pointing.PHRASE_SCORES)
     name = "saliency_scores.json" if args.dataset == "Demo" else f"saliency_scores-{args.dataset}.json"
     path = Path(args.output or cfg.output_folder(experiment)) / name
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
-    files.write_json(path, {**about, "scores": dict(rows)})
+    others = {"methods": {method: dict(table) for method, table in tables.items()}} if len(tables) > 1 else {}
+    files.write_json(path, {**about, "scores": dict(rows), **others})
     print(f"these numbers: {path}", file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import attribution
 import data_loader
 import descriptors
 import files
@@ -21,6 +22,7 @@ from errors import UserError
 FRAMES_AT_ONCE = 32  # through the CNN
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
+GREY = 128  # of the picture without anything in it
 SHEET_FRAMES = 5  # a word, on a contact sheet
 # What --set may change here: the captioner does not depend on it.
 SETTINGS = (
@@ -117,6 +119,7 @@ class Explanation:
     height: int  # of the picture, in pixels
     width: int
     box: tuple  # (top, left, bottom, right) in pixels: what the cells cover
+    method: str = attribution.PAPERS  # which maps these are, of attribution.METHODS
     curves: np.ndarray | None = None  # raw temporal curves [F, T], of a video
     fps: float | None = None
 
@@ -135,6 +138,7 @@ class Explanation:
             "raw_maps": self.raw_maps,
             "maps": self.maps.astype(np.float32),
             "normalization": self.normalization,
+            "method": self.method,
             "picture_size": (self.height, self.width),
             "box": self.box,
             "checkpoint": saved.state["step"],
@@ -156,33 +160,53 @@ def seen_box(saved, image):
     return geometry.seen_box(saved.config.image_geometry, *image.shape[:2])
 
 
-def phrase_maps(saved, grids, words, phrases):
+def phrase_maps(saved, maps_of, words, phrases):
     """Maps of phrases of a caption, each the mean of the raw maps of those of its words that the captioner knows.
 
-    grids [1, Gy, Gx, D]; words of the caption; phrases (grounding.Phrase) -> yields (phrase, raw map [Gy, Gx]). Phrases
-    without such a word, or beyond the captioner's longest sentence, are left out.
+    maps_of: from word ids [T] to raw maps [1, T, Gy, Gx]; words of the caption; phrases (grounding.Phrase) -> yields
+    (phrase, raw map [Gy, Gx]). Phrases without such a word, or beyond the captioner's longest sentence, are left out.
     """
     ids = saved.vocabulary.ids
     known = [place for place, word in enumerate(words) if word in ids][: saved.config.n_lstm_step]
     if not known:
         return
-    raw = saliency.raw_maps(saved.model, grids, [ids[words[place]] for place in known])[0]  # [T, Gy, Gx]
+    raw = maps_of([ids[words[place]] for place in known])[0]  # [T, Gy, Gx]
     for phrase in phrases:
         steps = [known.index(place) for place in phrase.places if place in known]
         if steps:
             yield phrase, raw[steps].mean(axis=0)
 
 
-def explain_image(saved, extractor, path, query, normalization="linear"):
+@functools.cache
+def blank_grid(extractor):
+    """What the CNN says of a grey picture: [Gy, Gx, D]."""
+    return extractor(np.full((1, extractor.input_size, extractor.input_size, 3), GREY, np.uint8))[0]
+
+
+def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None):
+    """Raw maps by a method of attribution.METHODS: grids [F, Gy, Gx, D], word_ids [T] -> [F, T, Gy, Gx].
+
+    All but the paper's own explain log q of the words, whoever has chosen them, and have the captioner read each frame
+    as a whole: one of images as its pictures, one of videos averaged to one descriptor, as it reads a frame.
+    """
+    if method == attribution.PAPERS:
+        return saliency.raw_maps(saved.model, grids, word_ids, target_log_probs)
+    levels = saved.config.pyramid_levels if saved.config.media == "image" else (1,)
+    scenes = (attribution.Scene(saved.model, grid, blank_grid(extractor), levels) for grid in grids)
+    return np.stack([attribution.METHODS[method](scene, word_ids) for scene in scenes])
+
+
+def explain_image(saved, extractor, path, query, normalization="linear", method=attribution.PAPERS):
     """Explain one image -> Explanation with F = 1."""
     image = media.read_image(path)  # [h, w, 3]
     grids = image_grids(saved, extractor, image)  # [1, Gy, Gx, D]
-    raw = saliency.raw_maps(saved.model, grids, query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
+    raw = maps_by(method, saved, extractor, grids, query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
+    maps = saliency.NORMALIZERS[normalization](raw)
     (height, width), box = image.shape[:2], seen_box(saved, image)
-    return Explanation(path, query, raw, saliency.NORMALIZERS[normalization](raw), normalization, height, width, box)
+    return Explanation(path, query, raw, maps, normalization, height, width, box, method)
 
 
-def explain_video(saved, extractor, path, query, normalization="released"):
+def explain_video(saved, extractor, path, query, normalization="released", method=attribution.PAPERS):
     """Explain every frame of a video, batch by batch as it is decoded -> Explanation.
 
     `released` also averages each frame's descriptors with its neighbours', as the released program does.
@@ -192,13 +216,13 @@ def explain_video(saved, extractor, path, query, normalization="released"):
     grids = (extractor(frames) for frames in media.read_frames(path, size=size, batch_size=FRAMES_AT_ONCE))
     raw, curves = [], []
     for batch in saliency.smooth_stream(grids) if normalization == "released" else grids:  # [b, Gy, Gx, D]
-        raw.append(saliency.raw_maps(saved.model, batch, query.ids, query.target_log_probs))
+        raw.append(maps_by(method, saved, extractor, batch, query.ids, query.target_log_probs))
         pooled = batch.mean(axis=(1, 2))  # [b, D]
         curves.append(saliency.temporal_curve(saved.model, pooled, query.ids, query.target_log_probs))
     raw, curves = np.concatenate(raw), np.concatenate(curves)
     maps = saliency.NORMALIZERS[normalization](raw)
     box = geometry.box_whole(info.height, info.width)
-    return Explanation(path, query, raw, maps, normalization, info.height, info.width, box, curves, info.fps)
+    return Explanation(path, query, raw, maps, normalization, info.height, info.width, box, method, curves, info.fps)
 
 
 def load_cnn(saved):
@@ -230,7 +254,7 @@ class Explainer:
             return self.extractor
         return descriptors.load_cnn(self.saved.config)
 
-    def explain(self, path, sentence=None, unknown="error", normalization=None, form=None):
+    def explain(self, path, sentence=None, unknown="error", normalization=None, form=None, method=attribution.PAPERS):
         """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation.
 
         UserError where that cannot be done, or could not be drawn in that `form` (see `draw`).
@@ -242,7 +266,7 @@ class Explainer:
             query = own_caption(saved, self.captioning_extractor, path)
         else:
             query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
-        options = {"normalization": normalization} if normalization else {}
+        options = {"method": method, **({"normalization": normalization} if normalization else {})}
         return (explain_image if is_image else explain_video)(saved, self.extractor, path, query, **options)
 
 
@@ -311,6 +335,8 @@ def draw(explanation, folder, form=None):
     unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
     if explanation.normalization != ("linear" if is_image else "released"):
         unusual += f"-{explanation.normalization}"
+    if explanation.method != attribution.PAPERS:
+        unusual += f"-{explanation.method}"
     files.remove_partials(folder)
     target = Path(folder) / f"{Path(explanation.path).stem}-{words}{unusual}.{form}"
     if is_image:

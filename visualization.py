@@ -50,6 +50,11 @@ def parse_args():
         choices=("linear", "released"),
         help="of the maps: the paper's linear scaling (default for images), or the released program's (for videos)",
     )
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="another way to compute the maps than the paper's: see README.md",
+    )
     parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     device.add_arguments(parser)
@@ -105,9 +110,12 @@ def show(explained, picture, numbers, is_own):
 def main():
     args = parse_args()
     device.start_tensorflow(args.gpu)
+    import attribution
     import checkpoint
     import explanation
 
+    method = args.method or attribution.PAPERS
+    attribution.check(method, "--method")
     experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
     output = args.output or cfg.output_folder(experiment, "saliency")
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
@@ -116,7 +124,7 @@ def main():
     n_failed = 0
     for path, sentence in jobs:
         try:
-            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format)
+            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format, method)
             picture = explanation.draw(explained, output, args.format)
             explained.save(picture.with_suffix(".npz"), saved)
         except (UserError, OSError) as error:

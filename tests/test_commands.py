@@ -234,6 +234,18 @@ def test_many_media_and_sentences_in_one_run(trained, tmp_path):
     assert "2 of the media are called one" in printed
 
 
+def test_another_method(trained, tmp_path):
+    dataset, folder = trained
+    Image.fromarray(picture("red", 1)).save(tmp_path / "one.png")
+    show = ("visualization.py", "--media", tmp_path / "one.png", "--experiment", f"experiments/{dataset}")
+    options = ("--sentence", "a red square", "--output", tmp_path, "--format", "png", "--method")
+    run(*show, *options, "leave_one_out", cwd=folder)
+    with np.load(tmp_path / "one-a_red_square-leave_one_out.npz") as arrays:
+        assert arrays["method"] == "leave_one_out" and np.ptp(arrays["raw_maps"]) > 0
+    printed = run(*show, *options, "leave_two_out", cwd=folder, status=2)
+    assert "--method leave_two_out" in printed and "integrated_gradients" in printed
+
+
 def write_coco(folder):
     """Two images with a red square in their left half; of a third the file is broken."""
     (folder / "annotations").mkdir(parents=True)
@@ -254,12 +266,14 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     dataset, folder = trained
     write_coco(tmp_path)
     score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", f"experiments/{dataset}", "--truth", tmp_path)
-    printed = run(*score, "--output", tmp_path, cwd=folder)
+    printed = run(*score, "--output", tmp_path, "--methods", "single_descriptor", "leave_one_out", cwd=folder)
     assert printed.count("2.png: ") == 1
     scores = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["scores"]
     assert scores["square"]["n"] == 1  # "squares" is not known to the captioner
     assert scores["square"]["chance"] == 0.5 and scores["square"]["chance_15"] > 0.7
-    assert "\nsquare " in printed
+    stored = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["methods"]
+    assert stored["single_descriptor"] == scores and stored["leave_one_out"]["all"]["n"] == 1
+    assert "\nleave_one_out\n" in printed
     assert scores["size to 100%"]["n"] == 1 and "size to 40%" not in scores
 
     (tmp_path / "annotations/instances_val.json").write_text("{}")
