@@ -3,6 +3,7 @@
     python evaluate_saliency.py --dataset Demo
     python evaluate_saliency.py --dataset Flickr8k --split validate --limit 200
     python evaluate_saliency.py --dataset COCO --experiment experiments/Flickr8k --set saliency_input_size=512
+    python evaluate_saliency.py --dataset COCO --methods all --limit 10
 
 The pointing game on raw maps, beside what the frame's centre and a random pixel get. Demo knows where every named
 thing is in every frame: for each clip of the split the words of a caption that name something (nouns, looks, verbs) are
