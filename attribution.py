@@ -25,14 +25,16 @@ from errors import UserError
 PATH_STEPS = 32  # of integrated gradients
 N_MASKS = 512  # random ones
 KEPT = 0.5  # share of the cells that a random mask keeps
+SEED = 0  # of the random masks: the same for every picture
 MASKS_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A picture as the captioner sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
+    """A picture as the captioner `model` sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
 
-    levels: of the captioner's pyramid (data_loader.as_sequence).
+    Axes: C = Gy * Gx cells, N descriptors that the captioner reads, M masks, T words. levels: of the captioner's
+    pyramid (data_loader.as_sequence).
     """
 
     model: object
@@ -151,9 +153,9 @@ def grad_cam(scene, word_ids):
     return scene.as_map(tf.nn.relu(weights @ tf.transpose(scene.cells)))
 
 
-def rise(scene, word_ids, seed=0):
+def rise(scene, word_ids):
     """How much higher log q is under the random masks that keep the cell than under all (Petsiuk et al., BMVC 2018)."""
-    masks = np.random.default_rng(seed).random((N_MASKS, len(scene.cells))) < KEPT
+    masks = np.random.default_rng(SEED).random((N_MASKS, len(scene.cells))) < KEPT
     log_q = scene.log_q(masks, word_ids)  # [M, T]
     above = (log_q - log_q.mean(axis=0)).T @ masks  # [T, C]
     return scene.as_map(above / masks.sum(axis=0))

@@ -42,9 +42,7 @@ class Config:
     descriptor_dtype: str = "float16"
 
     pyramid: str | None = None  # "4,1": a captioner of images reads their grid averaged to 4 x 4 cells, then to one
-    full_grid_share: float = (
-        0.0  # of the training batches: the grid itself takes the place of the pyramid's first level
-    )
+    full_grid_share: float = 0.0  # of the training batches: the grid itself as the pyramid's first level
 
     # Model
     dim_hidden: int = 1300
