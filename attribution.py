@@ -116,6 +116,19 @@ def single_minus_blank(scene, word_ids):
     return single_descriptor(scene, word_ids) - saliency.raw_maps(scene.model, scene.blank[None], word_ids)[0]
 
 
+def single_linear(scene, word_ids):
+    """`single_minus_blank` to the first order: its gradient at the grey cell times what the cell has beyond grey."""
+    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
+    grey = tf.reduce_mean(scene.blank_cells, axis=0, keepdims=True)  # [1, D]
+    gradients = _cell_gradients(scene.model, grey, tf.ones([1, 1]), word_ids)[:, 0]  # [T, D]
+    return scene.as_map(gradients @ tf.transpose(scene.cells - scene.blank_cells))
+
+
+def best(scene, word_ids):
+    """`single_linear` of a scene whose descriptors come from several sizes of the picture (`MULTI_SCALE`)."""
+    return single_linear(scene, word_ids)
+
+
 def leave_one_out(scene, word_ids):
     """How much log q falls when the cell is taken away from the picture (Zeiler and Fergus, ECCV 2014)."""
     n_cells = len(scene.cells)
@@ -125,7 +138,7 @@ def leave_one_out(scene, word_ids):
 
 def gradient_x_input(scene, word_ids):
     """The gradient of log q by the cell times what the cell has beyond grey (Shrikumar et al., 2016)."""
-    return _gradients_at(scene, np.ones(1), word_ids)
+    return _mean_gradients(scene, np.ones(1), word_ids)
 
 
 def integrated_gradients(scene, word_ids):
@@ -133,17 +146,19 @@ def integrated_gradients(scene, word_ids):
 
     The cells of a map sum to log q of the picture minus log q of the grey one.
     """
-    return _gradients_at(scene, (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS, word_ids)
+    return _mean_gradients(scene, (np.arange(PATH_STEPS) + 0.5) / PATH_STEPS, word_ids)
 
 
-def _gradients_at(scene, shares, word_ids):
+def _mean_gradients(scene, shares, word_ids):
     """The mean gradient by the mask where all of it is each of `shares` -> [T, Gy, Gx]."""
+    masks = np.repeat(np.asarray(shares, np.float32)[:, None], len(scene.cells), axis=1)  # [M, C]
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-    total = 0
-    for share in shares:
-        masks = tf.fill([1, len(scene.cells)], tf.cast(share, tf.float32))
-        total += _mask_gradients(scene.model, scene.cells, scene.blank_cells, scene.reading, masks, word_ids)[0].numpy()
-    return scene.as_map(total / len(shares))
+    at_once = max(1, MASKS_AT_ONCE // len(word_ids))
+    gradients = [
+        _mask_gradients(scene.model, scene.cells, scene.blank_cells, scene.reading, part, word_ids).numpy()
+        for part in np.split(masks, range(at_once, len(masks), at_once))
+    ]  # of [m, T, C]
+    return scene.as_map(np.concatenate(gradients).mean(axis=0))
 
 
 def grad_cam(scene, word_ids):
@@ -164,10 +179,10 @@ def rise(scene, word_ids):
 PAPERS = single_descriptor.__name__
 
 
-def check(name, flag):
-    """UserError, naming the command line's `flag`, for a method that there is not."""
-    if name not in METHODS:
-        raise UserError(f"{flag} {name}: there is no such method; choose from {', '.join(METHODS)}")
+def check(name, flag, others=()):
+    """UserError, naming the command line's `flag`, for what is neither a method nor one of the `others` it takes."""
+    if name not in METHODS and name not in others:
+        raise UserError(f"{flag} {name}: there is no such method; choose from {', '.join([*METHODS, *others])}")
 
 
 METHODS = {
@@ -175,10 +190,13 @@ METHODS = {
     for method in (
         single_descriptor,
         single_minus_blank,
+        single_linear,
         leave_one_out,
         gradient_x_input,
         integrated_gradients,
         grad_cam,
         rise,
+        best,
     )
 }
+MULTI_SCALE = (best.__name__,)  # those for which the CNN looks at the picture in several sizes (cnn.MultiScale)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import efficientnet_lite0
+import geometry
 from errors import UserError
 
 CHUNK = 16  # frames at a time, which bounds the memory; larger chunks are hardly quicker
@@ -119,12 +120,18 @@ def grid_shape(name, input_size=None):
     size = cnn.input_size if input_size is None else input_size
     cells, rest = divmod(size - cnn.margin, cnn.stride)
     if cells < 1 or rest:
-        smaller = max(cells, 1) * cnn.stride + cnn.margin
+        cells = max(cells, 1)
         raise UserError(
             f"an input of {size} pixels (cnn_input_size, saliency_input_size) is no whole number of cells of {name}; "
-            f"take {smaller} or {smaller + cnn.stride} (its own is {cnn.input_size})"
+            f"take {input_of(name, cells)} or {input_of(name, cells + 1)} (its own is {cnn.input_size})"
         )
     return cells, cells
+
+
+def input_of(name, cells):
+    """The input, in pixels a side, that gives a grid of so many cells a side."""
+    cnn = _entry(name)
+    return cells * cnn.stride + cnn.margin
 
 
 class Extractor:
@@ -159,6 +166,29 @@ class Extractor:
         for start in range(0, len(frames), CHUNK):
             grids[start : start + CHUNK] = self._forward(frames[start : start + CHUNK])
         return grids
+
+
+class MultiScale:
+    """A CNN that looks at frames in several sizes: the grids, each enlarged to the finest, are averaged.
+
+    A larger size shows more of small things, a smaller one more of what stands around them. Called as an Extractor is,
+    with frames of the largest size.
+    """
+
+    def __init__(self, extractors):
+        self.extractors = extractors
+        finest = max(extractors, key=lambda extractor: extractor.input_size)
+        self.name, self.dim, self.weights_id = finest.name, finest.dim, finest.weights_id
+        self.input_size, self.grid = finest.input_size, finest.grid
+
+    def __call__(self, frames):
+        """Descriptors of RGB frames: uint8 [n, input_size, input_size, 3] -> float32 [n, Gy, Gx, D]."""
+        total = 0
+        for extractor in self.extractors:
+            small = np.stack([geometry.fit_whole(frame, extractor.input_size) for frame in frames])
+            channels = np.moveaxis(extractor(small), -1, 1)  # [n, D, gy, gx]
+            total += geometry.enlarge(channels, *self.grid)  # [n, D, Gy, Gx]
+        return np.ascontiguousarray(np.moveaxis(total / len(self.extractors), 1, -1))
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def print_table(experiment):
     print(f"maps of the first {N_SCORED} of them: how often (%) the maximum lies on the thing that the word names")
     print(f"  {'':14s}{'words':>6s}{'map':>8s}{'centre':>8s}{'chance':>8s}")
     for name, row in maps.items():
-        shares = "".join(f"{100 * row[score]:8.1f}" for score in ("clip", "clip_centre", "clip_chance"))
+        shares = "".join(f"{100 * row[one]['pointing'][0]:8.1f}" for one in ("single_descriptor", "centre", "chance"))
         print(f"  {name:14s}{row['n']:6d}{shares}")
 
 

@@ -19,11 +19,18 @@ from errors import UserError
 FRAMES_AT_ONCE = 32  # through the CNN
 DECODERS = 2  # threads that decode ahead of the CNN
 N_REGIONS = 128  # of a video, stored for training on single regions
+SCALES = (1, 2, 4)  # of a CNN that looks in several sizes: its cells a side, in those of captioning
 
 
 def load_cnn(config, input_size=None):
     """The configured CNN, for another input size than the configured one if `input_size` is given."""
     return cnn.load(config.cnn, config.cnn_weights, input_size or config.cnn_input_size, config.cnn_precision)
+
+
+def load_multi_scale_cnn(config):
+    """The configured CNN at all of SCALES -> cnn.MultiScale."""
+    cells, _ = cnn.grid_shape(config.cnn, config.cnn_input_size)
+    return cnn.MultiScale([load_cnn(config, cnn.input_of(config.cnn, scale * cells)) for scale in SCALES])
 
 
 def input_size(config):

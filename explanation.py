@@ -150,9 +150,9 @@ class Explanation:
             np.savez_compressed(partial, **arrays)
 
 
-def image_grids(saved, extractor, image):
-    """What the CNN says of an image uint8 [h, w, 3], seen as in training -> [1, Gy, Gx, D]."""
-    return extractor(geometry.fit(image, saved.config.image_geometry, extractor.input_size)[None])
+def as_seen(saved, extractor, image):
+    """An image uint8 [h, w, 3] as the CNN sees it, in the geometry of training -> uint8 [1, size, size, 3]."""
+    return geometry.fit(image, saved.config.image_geometry, extractor.input_size)[None]
 
 
 def seen_box(saved, image):
@@ -160,21 +160,16 @@ def seen_box(saved, image):
     return geometry.seen_box(saved.config.image_geometry, *image.shape[:2])
 
 
-def phrase_maps(saved, maps_of, words, phrases):
-    """Maps of phrases of a caption, each the mean of the raw maps of those of its words that the captioner knows.
+def phrase_steps(saved, words, phrases):
+    """A caption as the captioner reads it, and where in it phrases are: ids [T], list of (phrase, its steps).
 
-    maps_of: from word ids [T] to raw maps [1, T, Gy, Gx]; words of the caption; phrases (grounding.Phrase) -> yields
-    (phrase, raw map [Gy, Gx]). Phrases without such a word, or beyond the captioner's longest sentence, are left out.
+    words of the caption; phrases (grounding.Phrase). Words that the captioner does not know are left out, and so are
+    phrases without a known word and whatever lies beyond the captioner's longest sentence.
     """
     ids = saved.vocabulary.ids
     known = [place for place, word in enumerate(words) if word in ids][: saved.config.n_lstm_step]
-    if not known:
-        return
-    raw = maps_of([ids[words[place]] for place in known])[0]  # [T, Gy, Gx]
-    for phrase in phrases:
-        steps = [known.index(place) for place in phrase.places if place in known]
-        if steps:
-            yield phrase, raw[steps].mean(axis=0)
+    found = [(phrase, [known.index(place) for place in phrase.places if place in known]) for phrase in phrases]
+    return [ids[words[place]] for place in known], [(phrase, steps) for phrase, steps in found if steps]
 
 
 @functools.cache
@@ -191,15 +186,19 @@ def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None):
     """
     if method == attribution.PAPERS:
         return saliency.raw_maps(saved.model, grids, word_ids, target_log_probs)
+    return np.stack([attribution.METHODS[method](scene(saved, extractor, grid), word_ids) for grid in grids])
+
+
+def scene(saved, extractor, grid):
+    """A frame [Gy, Gx, D], which `extractor` has seen, as the captioner reads it -> attribution.Scene."""
     levels = saved.config.pyramid_levels if saved.config.media == "image" else (1,)
-    scenes = (attribution.Scene(saved.model, grid, blank_grid(extractor), levels) for grid in grids)
-    return np.stack([attribution.METHODS[method](scene, word_ids) for scene in scenes])
+    return attribution.Scene(saved.model, grid, blank_grid(extractor), levels)
 
 
 def explain_image(saved, extractor, path, query, normalization="linear", method=attribution.PAPERS):
     """Explain one image -> Explanation with F = 1."""
     image = media.read_image(path)  # [h, w, 3]
-    grids = image_grids(saved, extractor, image)  # [1, Gy, Gx, D]
+    grids = extractor(as_seen(saved, extractor, image))  # [1, Gy, Gx, D]
     raw = maps_by(method, saved, extractor, grids, query.ids, query.target_log_probs)  # [1, T, Gy, Gx]
     maps = saliency.NORMALIZERS[normalization](raw)
     (height, width), box = image.shape[:2], seen_box(saved, image)
@@ -225,12 +224,15 @@ def explain_video(saved, extractor, path, query, normalization="released", metho
     return Explanation(path, query, raw, maps, normalization, info.height, info.width, box, method, curves, info.fps)
 
 
-def load_cnn(saved):
-    """The CNN of a checkpoint, of the size that saliency asks for.
+def load_cnn(saved, multi_scale=False):
+    """The CNN of a checkpoint, of the size that saliency asks for, or of several (descriptors.SCALES).
 
     UserError if its weights are not those that the captioner was trained on.
     """
-    extractor = descriptors.load_cnn(saved.config, saved.config.saliency_input_size)
+    if multi_scale:
+        extractor = descriptors.load_multi_scale_cnn(saved.config)
+    else:
+        extractor = descriptors.load_cnn(saved.config, saved.config.saliency_input_size)
     trained_on = saved.state.get("cnn_weights_id")
     if trained_on not in (None, extractor.weights_id):
         raise UserError(
@@ -241,20 +243,22 @@ def load_cnn(saved):
 
 
 class Explainer:
-    """A captioner with its CNN, loaded once for any number of media and sentences."""
+    """A captioner with its CNN, loaded once for any number of media and sentences that one method explains."""
 
-    def __init__(self, saved):
+    def __init__(self, saved, method=attribution.PAPERS):
         self.saved = saved
-        self.extractor = load_cnn(saved)
+        self.method = method
+        self.extractor = load_cnn(saved, method in attribution.MULTI_SCALE)
 
     @functools.cached_property
     def captioning_extractor(self):
         """The CNN of the size that the captioner was trained on: the same one, unless saliency asks for another."""
-        if self.saved.config.saliency_input_size in (None, descriptors.input_size(self.saved.config)):
+        own_size = descriptors.input_size(self.saved.config)
+        if self.method not in attribution.MULTI_SCALE and self.extractor.input_size == own_size:
             return self.extractor
         return descriptors.load_cnn(self.saved.config)
 
-    def explain(self, path, sentence=None, unknown="error", normalization=None, form=None, method=attribution.PAPERS):
+    def explain(self, path, sentence=None, unknown="error", normalization=None, form=None):
         """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation.
 
         UserError where that cannot be done, or could not be drawn in that `form` (see `draw`).
@@ -266,7 +270,7 @@ class Explainer:
             query = own_caption(saved, self.captioning_extractor, path)
         else:
             query = parse_sentence(sentence, saved.vocabulary, saved.config.n_lstm_step, unknown)
-        options = {"method": method, **({"normalization": normalization} if normalization else {})}
+        options = {"method": self.method, **({"normalization": normalization} if normalization else {})}
         return (explain_image if is_image else explain_video)(saved, self.extractor, path, query, **options)
 
 

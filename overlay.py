@@ -272,6 +272,23 @@ class Layout:
         return canvas
 
 
+def heat(frame, linear_map, box=None):
+    """A frame uint8 [height, width, 3] under one map [Gy, Gx] in [0, 1] -> uint8 [height, width, 3]."""
+    height, width = frame.shape[:2]
+    view = _View(height, width, height, width, box)
+    return _colour(view.shrink(frame), view.levels(linear_map))
+
+
+def gallery(tiles, columns, title=None):
+    """A page of pictures of one size, row after row: tiles (label, whether it is bold, uint8 [h, w, 3]) -> uint8."""
+    height, width = tiles[0][2].shape[:2]
+    page = _page([tile[:2] for tile in tiles], height, width, 0, title, (), 0, columns)
+    for k, (_, _, picture) in enumerate(tiles):
+        small = Image.fromarray(picture).resize((page.width, page.height), Image.Resampling.LANCZOS)
+        page.tile(page.canvas, k)[:] = np.asarray(small)
+    return page.canvas
+
+
 def contact_sheet(frames, maps, words, curves, times, chosen, box=None, title=None, skipped=(), max_width=1280):
     """A row for each word: its curve over the clip, then its chosen frames under its maps -> uint8 [H, W, 3].
 

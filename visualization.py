@@ -53,7 +53,7 @@ def parse_args():
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="another way to compute the maps than the paper's: see README.md",
+        help="another way to compute the maps than the paper's, such as best: see README.md",
     )
     parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
@@ -120,11 +120,11 @@ def main():
     output = args.output or cfg.output_folder(experiment, "saliency")
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
     jobs = list(itertools.product(media_paths(args, saved), read_sentences(args.sentence)))
-    explainer = explanation.Explainer(saved)
+    explainer = explanation.Explainer(saved, method)
     n_failed = 0
     for path, sentence in jobs:
         try:
-            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format, method)
+            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format)
             picture = explanation.draw(explained, output, args.format)
             explained.save(picture.with_suffix(".npz"), saved)
         except (UserError, OSError) as error:

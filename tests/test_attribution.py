@@ -76,6 +76,16 @@ def test_single_minus_blank_by_its_definition(scene):
     np.testing.assert_allclose(maps, of_cell - of_blank, atol=1e-6)
 
 
+def test_single_linear_by_differences(scene):
+    maps, step = attribution.single_linear(scene, WORDS), 1e-2
+    grey = scene.blank.reshape(-1, 5).mean(axis=0)
+    for row, column in ((0, 1), (3, 2)):
+        away = step * (scene.grid[row, column] - scene.blank[row, column])
+        sequences = np.stack([grey + away, grey - away])[:, None]  # [2, 1, D]
+        more, less = scene.model.word_log_probs(sequences, np.array([WORDS], np.int32)).numpy()
+        np.testing.assert_allclose(maps[:, row, column], (more - less) / (2 * step), atol=2e-3)
+
+
 def test_gradients_by_differences(scene):
     maps, step = attribution.gradient_x_input(scene, WORDS), 1e-2
     for cell in (0, 7):

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cfg
 import cnn
+import descriptors
 from errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -210,3 +212,36 @@ def test_inception_downloaded_file(keras_download, monkeypatch):
     keras_download.write_bytes(b"weights")
     monkeypatch.setattr(cnn, "INCEPTION_MD5", hashlib.md5(b"weights").hexdigest())
     assert Path(cnn._download_inception()).read_bytes() == b"weights"
+
+
+class Averages:
+    """An extractor whose cells are the mean colours of 4 x 4 pixels."""
+
+    name, dim, weights_id = "averages", 3, "none"
+
+    def __init__(self, cells):
+        self.input_size, self.grid = 4 * cells, (cells, cells)
+
+    def __call__(self, frames):
+        cells = self.grid[0]
+        return frames.reshape(len(frames), cells, 4, cells, 4, 3).mean(axis=(2, 4)).astype(np.float32)
+
+
+def test_several_sizes_are_enlarged_and_averaged():
+    coarse, fine = Averages(1), Averages(2)
+    both = cnn.MultiScale([coarse, fine])
+    assert (both.input_size, both.grid, both.dim) == (8, (2, 2), 3)
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    frames[0, :, 4:] = 200  # the right half
+    grids = both(frames)
+    assert grids.shape == (2, 2, 2, 3) and not grids[1].any()
+    np.testing.assert_allclose(grids[0, :, :, 0], [[50, 150], [50, 150]], atol=1)  # of 100, and of 0 and 200
+
+
+def test_one_size_of_several_is_the_size_of_captioning(monkeypatch):
+    """Whatever the CNN's margin: 2, 4 and 8 cells."""
+    monkeypatch.setattr(descriptors, "load_cnn", lambda config, size: Averages(cnn.grid_shape(config.cnn, size)[0]))
+    config = cfg.override(cfg.DATASETS["Flickr30k"], [f"cnn_input_size={INCEPTION_SIZE}"])
+    several = descriptors.load_multi_scale_cnn(config)
+    assert [extractor.grid for extractor in several.extractors] == [(2, 2), (4, 4), (8, 8)]
+    assert several.grid == (8, 8)

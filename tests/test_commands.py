@@ -266,15 +266,21 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     dataset, folder = trained
     write_coco(tmp_path)
     score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", f"experiments/{dataset}", "--truth", tmp_path)
-    printed = run(*score, "--output", tmp_path, "--methods", "single_descriptor", "leave_one_out", cwd=folder)
-    assert printed.count("2.png: ") == 1
+    methods = ("single_descriptor", "leave_one_out", "untrained", *["best"] * (dataset == "Flickr8k"))
+    printed = run(*score, "--output", tmp_path, "--methods", *methods, "--faithfulness", cwd=folder)
+    assert printed.count("2.png: ") >= 1
     scores = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["scores"]
-    assert scores["square"]["n"] == 1  # "squares" is not known to the captioner
-    assert scores["square"]["chance"] == 0.5 and scores["square"]["chance_15"] > 0.7
-    stored = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["methods"]
-    assert stored["single_descriptor"] == scores and stored["leave_one_out"]["all"]["n"] == 1
-    assert "\nleave_one_out\n" in printed
-    assert scores["size to 100%"]["n"] == 1 and "size to 40%" not in scores
+    assert scores["square"]["n"] == scores["size to 100%"]["n"] == 1  # "squares" is not known to the captioner
+    assert "size to 40%" not in scores
+    chance = scores["square"]["chance"]
+    assert chance["pointing"][0] == 0.5 and chance["pointing_15"][0] > 0.7
+    for method in methods:
+        found = scores["all"][method]
+        assert set(found) >= {"pointing", "pointing_15", "correctness", "auc", "faithfulness", "pointing - centre"}
+        assert f"\n{method} " in printed
+    assert media.read_image(tmp_path / "saliency_examples-COCO.png").ndim == 3
+    assert ("the crop cuts 1 regions" in printed) == (dataset == "Flickr30k")
+    assert "--methods all_but_one" in run(*score, "--methods", "all_but_one", cwd=folder, status=2)
 
     (tmp_path / "annotations/instances_val.json").write_text("{}")
     assert "are not COCO's" in run(*score, cwd=folder, status=2)
@@ -294,7 +300,7 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     run("evaluate_saliency.py", "--dataset", dataset, "--truth", tmp_path, cwd=folder)
     stored = json.loads((folder / f"experiments/{dataset}/saliency_scores-{dataset}.json").read_text())
     assert stored["split"] == "test" and stored["scores"]["other"]["n"] == 3
-    assert stored["scores"]["all"]["maps"] == 1  # the box is the whole picture
+    assert stored["scores"]["all"]["single_descriptor"]["pointing"] == [1, 1, 1]  # the box is the whole picture
 
 
 def test_exported_captioner_explains_as_the_one_it_comes_from(trained, tmp_path):

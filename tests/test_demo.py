@@ -31,19 +31,27 @@ def trained(tmp_path_factory):
 
 
 def test_maps_are_scored_for_every_word_that_names_something(trained):
-    printed = run("evaluate_saliency.py", *DEMO, *COARSE, cwd=trained)
-    stored = json.loads((trained / "experiments/Demo/saliency_scores.json").read_text())
-    assert stored["split"] == "test"
-    words = {word for word in stored["scores"] if not word.startswith("all ")}
+    methods = ("single_descriptor", "single_linear", "mean_map")
+    printed = run("evaluate_saliency.py", *DEMO, *COARSE, "--methods", *methods, "--faithfulness", cwd=trained)
+    experiment = trained / "experiments/Demo"
+    stored = json.loads((experiment / "saliency_scores.json").read_text())
+    assert stored["split"] == "test" and stored["seconds"]["single_linear"] > 0
+    words = {word for word in stored["scores"] if not word.startswith("all")}
     info = json.loads((trained / "DATA/Demo/test_videodatainfo.json").read_text())
     said = {word for sentence in info["sentences"] for word in sentence["caption"].split()}
     assert words and words <= said & set(demo_data.WORD_CLASSES)
     for name, row in stored["scores"].items():
         assert name in printed
-        assert 0 < row["clip_chance"] < 0.5
-        assert all(0 <= row[score] <= 1 for score in row if score != "n")
+        assert 0 < row["chance"]["pointing"][0] < 0.5
+        for method in methods:
+            assert all(
+                0 <= row[method][score][0] <= 1 for score in ("pointing", "pointing_frame", "correctness", "auc")
+            )
+        assert 0 <= row["single_descriptor"]["temporal"][0] <= 1 and "temporal" not in row["single_linear"]
+        assert np.isfinite(row["single_linear"]["faithfulness"]).all()
     nouns = [word for word in words if demo_data.WORD_CLASSES[word] == "noun"]
     assert stored["scores"]["all nouns"]["n"] == sum(stored["scores"][word]["n"] for word in nouns)
+    assert media.read_image(experiment / "saliency_examples.png").ndim == 3
 
 
 def test_the_own_caption_is_explained_as_a_gif(trained):

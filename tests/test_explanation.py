@@ -63,21 +63,13 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
     assert np.ptp(expected, axis=1).min() > 0.1
 
 
-def test_maps_of_phrases_are_the_mean_of_their_known_words():
-    model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 3)
+def test_steps_of_phrases():
     config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=3"])
-    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config)
-    grids = np.random.default_rng(0).normal(0, 1, (1, 2, 2, 3)).astype(np.float32)
+    saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
     words = ("a", "brown", "dog", "runs", "a")  # "brown" is not known, and a fourth known word is one too many
     region = Boxes(np.zeros((1, 4)), 1, 1)
     phrases = [Phrase(places, "animals", region) for places in ((0, 1, 2), (3,), (1,), (4,))]
-    raw = saliency.raw_maps(model, grids, [1, 2, 3])[0]  # a dog runs
-
-    def maps_of(word_ids):
-        return saliency.raw_maps(model, grids, word_ids)
-
-    found = list(explanation.phrase_maps(saved, maps_of, words, phrases))
-    assert [phrase for phrase, _ in found] == phrases[:2]
-    np.testing.assert_allclose(found[0][1], raw[:2].mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(found[1][1], raw[2], rtol=1e-5)
-    assert list(explanation.phrase_maps(saved, maps_of, ("brown",), phrases[2:3])) == []
+    ids, found = explanation.phrase_steps(saved, words, phrases)
+    assert ids == [1, 2, 3]  # a dog runs
+    assert found == [(phrases[0], [0, 1]), (phrases[1], [2])]
+    assert explanation.phrase_steps(saved, ("brown",), phrases[2:3]) == ([], [])

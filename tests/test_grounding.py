@@ -1,4 +1,4 @@
-"""Boxes of Entities and masks of COCO: distances by hand, files made on the spot, and the scores of known maps."""
+"""Boxes of Entities and masks of COCO: distances by hand, and files made on the spot."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 
 import annotations
 import grounding
-import pointing
 from errors import UserError
 
 MEDIUM = annotations.Medium("12_ab", Path("images/12_ab.jpg"), "validate", ("a dog",))
@@ -152,22 +151,3 @@ def test_what_is_not_coco_is_told(tmp_path):
     (tmp_path / "annotations/captions_val.json").unlink()
     with pytest.raises(UserError, match=r"captions_val\.json is missing"):
         grounding.read_coco(tmp_path)
-
-
-def test_score_of_a_phrase_by_hand():
-    raw_map = np.array([[-3.0, -1.0], [-2.0, -4.0]])  # the maximum is the centre of the upper right cell: (25, 75)
-    upper_right = grounding.Boxes(np.array([[50, 0, 100, 50]]), 100, 100)
-    score = pointing.score_phrase(raw_map, upper_right, 100, 100)
-    assert (score["maps"], score["centre"]) == (1, 1)  # the photograph's centre lies on the box's corner
-    assert score["chance"] == pytest.approx(0.25)
-    below = grounding.Boxes(np.array([[55, 60, 100, 100]]), 100, 100)
-    score = pointing.score_phrase(raw_map, below, 100, 100)
-    assert (score["maps"], score["maps_15"], score["centre"], score["centre_15"]) == (0, 0, 0, 1)
-    assert score["chance"] == pytest.approx(0.45 * 0.4, abs=0.02) and score["chance_15"] > score["chance"]
-    near = grounding.Boxes(np.array([[60, 38, 100, 100]]), 100, 100)
-    score = pointing.score_phrase(raw_map, near, 100, 100)
-    assert (score["maps"], score["maps_15"]) == (0, 1)
-    # The cells cover the right half alone: the maximum is at (25, 87.5).
-    right = grounding.Boxes(np.array([[80, 0, 100, 30]]), 100, 100)
-    assert pointing.score_phrase(raw_map, right, 100, 100)["maps"] == 0
-    assert pointing.score_phrase(raw_map, right, 100, 100, (0, 50, 100, 100))["maps"] == 1

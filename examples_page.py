@@ -1,0 +1,100 @@
+"""A page of examples: every method's map of the same phrases side by side, its maximum marked as hit or miss."""
+
+import itertools
+
+import numpy as np
+import scipy.ndimage
+from PIL import Image, ImageDraw
+
+import localization
+import media
+import overlay
+import saliency
+import scoring
+
+N_USUAL, N_WORST = 10, 10
+TILE_HEIGHT, TILE_WIDTH = 180, 240  # pixels
+HIT, MISS, OUTLINE = (60, 220, 90), (255, 60, 60), (255, 255, 255)
+
+
+def choose(results, method):
+    """The numbers of N_USUAL phrases, evenly spread over the data set, and of the N_WORST that a method finds least.
+
+    The worst are those of the lowest auc, at most one of a picture -> two lists.
+    """
+    n_phrases = len(results.about)
+    usual = np.unique(np.linspace(0, n_phrases - 1, min(N_USUAL, n_phrases)).astype(int)).tolist()
+    auc = np.nan_to_num([score["auc"] for score in results.scores[method]], nan=1)
+    worst = {}
+    for number in np.argsort(auc, kind="stable").tolist():
+        worst.setdefault(results.about[number]["group"], number)
+    return usual, list(worst.values())[:N_WORST]
+
+
+def marked(frame, raw_map, box, inside):
+    """A frame under its map, the thing outlined, the map's maximum green on it and red beside it -> a tile.
+
+    frame uint8 [h, w, 3]; raw_map [Gy, Gx] over `box`; inside: bool [h, w], where the thing is.
+    """
+    height, width = inside.shape
+    linear = saliency.normalize_linear(raw_map[None, None])[0, 0]
+    tile, scale = _tile(overlay.heat(frame, linear, box), inside)
+    y, x = localization.maximum(raw_map, height, width, box)
+    hit = inside[min(int(y * height), height - 1), min(int(x * width), width - 1)]
+    y, x = y * height * scale, x * width * scale
+    ImageDraw.Draw(tile).ellipse((x - 6, y - 6, x + 6, y + 6), fill=HIT if hit else MISS, outline=(0, 0, 0), width=2)
+    return np.asarray(tile)
+
+
+def _tile(picture, inside):
+    """A picture with the outline of what is `inside`, in the upper left of a tile -> tile, its scale."""
+    scale = min(TILE_HEIGHT / inside.shape[0], TILE_WIDTH / inside.shape[1])
+    size = [max(round(side * scale), 1) for side in inside.shape[::-1]]
+    small = np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    there = np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
+    small[there & ~scipy.ndimage.binary_erosion(there, iterations=2)] = OUTLINE
+    tile = Image.new("RGB", (TILE_WIDTH, TILE_HEIGHT), overlay.PAPER)
+    tile.paste(Image.fromarray(small))
+    return tile, scale
+
+
+def write(path, cases, results, methods, reading):
+    """Write the page: a row a phrase, the usual ones and then the worst of the last method; the maps are made anew.
+
+    cases, methods, reading: as for scoring.score; results: what it gave.
+    """
+    methods = [method for method in methods if method != scoring.MEAN_MAP]
+    if not methods:
+        return
+    usual, worst = choose(results, methods[-1])
+    rows = {
+        number: _row(case, results.about[number], methods, reading)
+        for number, case in _found(cases, results, usual + worst)
+    }
+    tiles = [tile for number in usual + worst for tile in rows[number]]
+    title = (
+        f"{len(usual)} phrases of the data set, then the {len(worst)} that {methods[-1]} finds least. The thing is "
+        "outlined; a map's maximum is green on it and red beside it."
+    )
+    media.write_image(path, overlay.gallery(tiles, 1 + len(methods), title))
+
+
+def _found(cases, results, numbers):
+    """The case of each of these phrases: pairs (number, scoring.Case)."""
+    wanted = sorted(set(numbers), key=lambda number: results.about[number]["case"])
+    groups = itertools.groupby(wanted, key=lambda number: results.about[number]["case"])
+    every = enumerate(cases())
+    for position, of_case in groups:
+        case = next(case for k, case in every if k == position)
+        yield from ((number, case) for number in of_case)
+
+
+def _row(case, about, methods, reading):
+    """The tiles of one phrase: what there is, and its map by each method."""
+    k = about["phrase"]
+    frame, inside = case.picture(k)
+    tiles = [(about["words"], True, np.asarray(_tile(frame, inside)[0]))]
+    for method in methods:
+        raw_map = case.maps(method, reading)[k][case.frame(k)]
+        tiles.append((method, False, marked(frame, raw_map, case.box, inside)))
+    return tiles

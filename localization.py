@@ -1,0 +1,172 @@
+"""Does a map lie on the thing that the word names? Three measures of raw maps, each a share between 0 and 1.
+
+pointing: whether the map's maximum lies on the thing (the pointing game: Zhang et al., ECCV 2016).
+correctness: the share of the map, scaled to [0, 1] by equation (7), that lies on the thing (attention correctness: Liu
+et al., AAAI 2017).
+auc: how often a place on the thing has a higher value than one beside it; the area under the ROC of the places.
+
+And of a clip's curve, temporal: the share of it that falls into the time in which the thing, or what it does, is there.
+The frame's centre and chance are scored beside the maps: what a random place, a flat map or a flat curve gets.
+"""
+
+import numpy as np
+import scipy.stats
+
+import geometry
+
+TOLERANCE = 15  # pixels of the photograph beside the thing that `pointing_15` forgives
+SIDE = 50  # places a side at which a picture is compared with the map
+PHRASE_SCORES = ("pointing", "pointing_15", "correctness", "auc")
+CLIP_SCORES = ("pointing", "pointing_frame", "correctness", "auc", "temporal")
+
+
+def share_inside(values, inside):
+    """The share of `values`, scaled from their minimum 0 to their maximum 1, that is `inside` (bool, same shape).
+
+    Of equal values it is the share of the places inside.
+    """
+    low = values.min()
+    weights = values - low if values.max() > low else np.ones_like(values)
+    return float(weights[inside].sum() / weights.sum())
+
+
+def area_under_roc(values, inside):
+    """How often one of the `values` inside is higher than one outside, an equal one counting half.
+
+    values and inside (bool) of one shape; nan where all places are inside, or none.
+    """
+    n_inside, n_outside = inside.sum(), (~inside).sum()
+    if not n_inside or not n_outside:
+        return float("nan")
+    ranks = scipy.stats.rankdata(values)[inside.ravel()]  # 1 for the lowest; equals share theirs
+    return float((ranks.sum() - n_inside * (n_inside + 1) / 2) / (n_inside * n_outside))
+
+
+# Photographs: a map [Gy, Gx], and a region of grounding.py
+
+
+def _places():
+    """The centres of SIDE x SIDE equal parts of a picture, in shares of its height and width: two of [SIDE, SIDE]."""
+    middle = (np.arange(SIDE) + 0.5) / SIDE
+    return np.meshgrid(middle, middle, indexing="ij")
+
+
+def at_places(maps, height, width, box, fill=-np.inf):
+    """Maps [..., Gy, Gx] over `box` of a picture of height x width, in pixels -> values [..., SIDE, SIDE].
+
+    The places are the centres of SIDE x SIDE equal parts of the picture; those beside the box are `fill`.
+    """
+    rows, columns = SIDE / height, SIDE / width
+    top, left, bottom, right = box
+    return geometry.enlarge(maps, SIDE, SIDE, (top * rows, left * columns, bottom * rows, right * columns), fill)
+
+
+def _map_scores(values, inside):
+    """correctness and auc of values that are -inf where there is no map: the least that there is."""
+    values = np.where(np.isfinite(values), values, values[np.isfinite(values)].min())
+    return {"correctness": share_inside(values, inside), "auc": area_under_roc(values, inside)}
+
+
+def _hits(distance):
+    return {"pointing": float(np.mean(distance == 0)), "pointing_15": float(np.mean(distance <= TOLERANCE))}
+
+
+def maximum(raw_map, height, width, box=None):
+    """Where the maximum of a map [Gy, Gx] lies in a picture: (y, x), in shares of its height and width.
+
+    A map that is enlarged by linear interpolation has its maximum at the centre of a cell. `box` (top, left, bottom,
+    right), in pixels, is what the cells cover, by default the whole picture.
+    """
+    row, column = np.unravel_index(raw_map.argmax(), raw_map.shape)
+    top, left, bottom, right = box or geometry.box_whole(height, width)
+    y = top + (row + 0.5) / raw_map.shape[0] * (bottom - top)
+    x = left + (column + 0.5) / raw_map.shape[1] * (right - left)
+    return y / height, x / width
+
+
+def score_map(raw_map, region, height, width, box=None):
+    """Score a map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of PHRASE_SCORES.
+
+    `box`: as for `maximum`. Nothing is salient beside it.
+    """
+    box = box or geometry.box_whole(height, width)
+    inside = region.distance(*_places()) == 0
+    hits = _hits(region.distance(*maximum(raw_map, height, width, box)))
+    return hits | _map_scores(at_places(raw_map, height, width, box), inside)
+
+
+def score_region(region):
+    """What needs no map -> {"centre": ..., "chance": ...}, dicts of those of PHRASE_SCORES that there are.
+
+    pointing by chance is the share of the photograph that the region takes.
+    """
+    distance = region.distance(*_places())
+    chance = _hits(distance)
+    return {
+        "centre": _hits(region.distance(0.5, 0.5)),
+        "chance": chance | {"correctness": chance["pointing"], "auc": 0.5},
+    }
+
+
+def share_cut_off(region, height, width, box):
+    """The share of a region that lies beside the `box`, in places; nan where the region is between all of them."""
+    inside = region.distance(*_places()) == 0
+    seen = np.isfinite(at_places(np.zeros((1, 1)), height, width, box))
+    return float(np.mean(~seen[inside])) if inside.any() else float("nan")
+
+
+# Clips: maps [F, Gy, Gx], masks of what the word names [F, H, W]
+
+
+def score_clip(maps, mask):
+    """Score the maps [F, Gy, Gx] of one word of one clip -> dict of CLIP_SCORES, but for temporal.
+
+    mask: bool [F, H, W], not empty. pointing: the maximum over all frames and pixels; pointing_frame: each frame's own,
+    over the frames in which the thing can be seen.
+    """
+    n_frames, height, width = mask.shape
+    pixels = geometry.enlarge(maps, height, width).reshape(n_frames, -1)  # [F, H * W]
+    hits = mask.reshape(n_frames, -1)[np.arange(n_frames), pixels.argmax(axis=1)]  # [F], of each frame's own maximum
+    some = slice(None), slice(None, None, -(-height // SIDE)), slice(None, None, -(-width // SIDE))
+    return {
+        "pointing": float(hits[pixels.max(axis=1).argmax()]),
+        "pointing_frame": float(hits[mask.any(axis=(1, 2))].mean()),
+        **_map_scores(pixels.reshape(mask.shape)[some], mask[some]),
+    }
+
+
+def score_mask(mask, when):
+    """As `score_region`, of a word of a clip; when: bool [F], as for the temporal score."""
+    _, height, width = mask.shape
+    centre, area = mask[:, height // 2, width // 2], mask.mean(axis=(1, 2))  # [F]
+    seen = mask.any(axis=(1, 2))
+    chance = {"pointing": area.mean(), "pointing_frame": area[seen].mean(), "correctness": area.mean(), "auc": 0.5}
+    return {
+        "centre": {"pointing": float(centre.mean()), "pointing_frame": float(centre[seen].mean())},
+        "chance": {name: float(value) for name, value in chance.items()} | {"temporal": float(when.mean())},
+    }
+
+
+# Averages over many
+
+
+def average(scores, groups, n_samples=1000, seed=0):
+    """The mean of each score over a list of dicts, with a 95 % interval -> dict of name -> (mean, low, high).
+
+    groups [n]: the picture that each comes from. The interval is a bootstrap over the pictures: words of one picture
+    are not independent. nan counts nothing; a score that nobody has is left out.
+    """
+    members, inverse = np.unique(groups, return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(len(members), np.full(len(members), 1 / len(members)), n_samples)
+    found = {}
+    for name in dict.fromkeys(name for score in scores for name in score):
+        values = np.array([score.get(name, np.nan) for score in scores])
+        there = np.isfinite(values)
+        if not there.any():
+            continue
+        sums = np.bincount(inverse[there], values[there], len(members))  # of each picture
+        counts = np.bincount(inverse[there], minlength=len(members))
+        of_samples = drawn @ counts
+        means = (drawn @ sums)[of_samples > 0] / of_samples[of_samples > 0]
+        found[name] = (float(values[there].mean()), *np.quantile(means, (0.025, 0.975)).tolist())
+    return found
