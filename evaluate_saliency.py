@@ -27,24 +27,30 @@ import files
 from errors import UserError
 
 TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
-WELL_KNOWN = 400  # a word that was seen so often in training
+WELL_KNOWN = 400  # so often the last word of a phrase was seen in training
 SIZES = (0.02, 0.05, 0.15, 0.4, 1)  # of what a phrase names, as a share of the picture: the upper ends of classes
-MEASURES = {  # name -> title of its column, and what its numbers are multiplied with
-    "pointing": ("pointing", 100),
-    "pointing_15": ("15 px", 100),
-    "pointing_frame": ("by frame", 100),
-    "correctness": ("correct", 100),
-    "auc": ("AUC", 100),
-    "temporal": ("temporal", 100),
-    "faithfulness": ("faithful", 1),
+MEASURES = {  # name -> title of its column, what its numbers are multiplied with, and their decimals
+    "pointing": ("pointing", 100, 1),
+    "pointing_15": ("15 px", 100, 1),
+    "pointing_frame": ("by frame", 100, 1),
+    "correctness": ("correct", 100, 1),
+    "auc": ("AUC", 100, 1),
+    "temporal": ("temporal", 100, 1),
+    "faithfulness": ("faithful", 1, 2),
 }
+SEVERAL_SIZES = {False: "one size", True: "several sizes"}
 ABOVE = " - centre"  # the name of a measure minus that of the frame's centre
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, datasets=("Demo", *TRUTH))
-    parser.add_argument("--split", choices=("validate", "test"), default="test", help="not of COCO; default: test")
+    parser.add_argument(
+        "--split",
+        choices=("validate", "dev", "test"),
+        default="test",
+        help="not of COCO; dev is validate; default: test",
+    )
     parser.add_argument("--truth", metavar="DIR", help="boxes or masks of photographs: Flickr30k Entities, or COCO")
     parser.add_argument(
         "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO the bundled captioner"
@@ -70,6 +76,8 @@ def parse_args():
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
+    if args.split == "dev":
+        args.split = "validate"
     return args
 
 
@@ -107,26 +115,30 @@ def find_cases(args, saved, eye):
 
 def groups_of(results, by_word):
     """Which phrases each row of the table is about -> dict of name -> list of their numbers."""
+
+    def of(key, value):
+        return [k for k, one in enumerate(results.about) if one[key] == value]
+
     kinds = sorted({one["kind"] for one in results.about})
-    area = [chance["pointing"] for chance in results.scores["chance"]]  # share of the picture
-    rules = {"all": lambda k, one: True}
+    groups = {"all": list(range(len(results.about)))}
     if by_word:
-        rules |= {f"all {kind}s": lambda k, one, kind=kind: one["kind"] == kind for kind in kinds}
         words = sorted({(one["kind"], one["words"]) for one in results.about})
-        rules |= {word: lambda k, one, word=word: one["words"] == word for _, word in words}
-    else:
-        rules[f"seen {WELL_KNOWN} times"] = lambda k, one: one["n_seen"] >= WELL_KNOWN
-        for low, high in itertools.pairwise((-1, *SIZES)):
-            rules[f"size to {high:.0%}"] = lambda k, one, low=low, high=high: low < area[k] <= high
-        rules |= {kind: lambda k, one, kind=kind: one["kind"] == kind for kind in kinds}
-    chosen = {name: [k for k, one in enumerate(results.about) if rule(k, one)] for name, rule in rules.items()}
-    return {name: numbers for name, numbers in chosen.items() if numbers}
+        groups |= {f"all {kind}s": of("kind", kind) for kind in kinds} | {word: of("words", word) for _, word in words}
+        return groups
+    groups[f"seen {WELL_KNOWN} times"] = [k for k, one in enumerate(results.about) if one["n_seen"] >= WELL_KNOWN]
+    groups["seen less"] = [k for k, one in enumerate(results.about) if 0 < one["n_seen"] < WELL_KNOWN]
+    groups["not known"] = of("n_seen", 0)
+    area = [chance["pointing"] for chance in results.scores["chance"]]  # the share of the picture that the thing takes
+    for low, high in itertools.pairwise((-1, *SIZES)):
+        groups[f"size to {high:.0%}"] = [k for k, share in enumerate(area) if low < share <= high]
+    groups |= {kind: of("kind", kind) for kind in kinds}
+    return {name: numbers for name, numbers in groups.items() if numbers}
 
 
 def tabulate(results, by_word):
     """Averages with intervals: dict of row -> {"n": ..., method: {measure: (mean, low, high)}}.
 
-    Measures of the centre are also given minus those (`ABOVE`). The row "mean of kinds" has plain means.
+    Measures of the centre are also given minus those (`ABOVE`). The row "mean of kinds" has the means of their means.
     """
     import localization
 
@@ -137,15 +149,13 @@ def tabulate(results, by_word):
         for method, scores in results.scores.items():
             rows = [{**scores[k], **_above(scores[k], centre[k])} for k in numbers]
             table[name][method] = localization.average(rows, pictures)
-    kinds = [table[name] for name in table if name in {one["kind"] for one in results.about}]
-    if len(kinds) > 1:
-        table["mean of kinds"] = {"n": len(kinds)} | {
-            method: {
-                measure: [sum(kind[method][measure][0] for kind in kinds if measure in kind[method]) / len(kinds)]
-                for measure in table["all"][method]
-            }
-            for method in results.scores
-        }
+    kinds = [one["kind"] for one in results.about]
+    if not by_word and len(set(kinds)) > 1:
+        pictures = [one["group"] for one in results.about]
+        table["mean of kinds"] = {"n": len(set(kinds)), "pictures": len(set(pictures))}
+        for method, scores in results.scores.items():
+            rows = [{**score, **_above(score, base)} for score, base in zip(scores, centre, strict=True)]
+            table["mean of kinds"][method] = localization.average(rows, pictures, kinds)
     return table
 
 
@@ -163,10 +173,10 @@ def show_methods(row, seconds):
     for method in methods:
         cells = []
         for name in columns:
-            scale = MEASURES[name.removesuffix(ABOVE)][1]
+            _, scale, n = MEASURES[name.removesuffix(ABOVE)]
             if name in row[method] and not (method == "centre" and name.endswith(ABOVE)):
                 mean, low, high = (scale * value for value in row[method][name])
-                cells.append(f"{mean:6.{1 if scale > 1 else 2}f} [{low:5.1f}, {high:5.1f}]")
+                cells.append(f"{mean:6.{n}f} [{low:5.{n}f}, {high:5.{n}f}]")
             else:
                 cells.append("")
         cost = f"{1000 * seconds[method]:11.1f}" if method in seconds else ""
@@ -183,7 +193,7 @@ def show_rows(table, measure):
 
 
 def cut_off(results):
-    """What the geometry of the captioner hides: how many regions it cuts, how many wholly, and their mean share."""
+    """What the geometry of the captioner hides of the regions: how many it cuts, how many wholly, their mean share."""
     shares = [one["cut_off"] for one in results.about if one["cut_off"] == one["cut_off"]]  # nan: smaller than a place
     share = sum(shares) / len(shares) if shares else 0.0
     return {"cut": sum(s > 0 for s in shares), "wholly": sum(s == 1 for s in shares), "share": share}
@@ -212,24 +222,26 @@ def main():
         raise UserError(f"no phrase to score: is there a picture with regions, and a word that {experiment} knows?")
 
     table = tabulate(results, by_word=args.dataset == "Demo")
+    everything, hidden = table["all"], cut_off(results)
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
-    hidden = cut_off(results)
-    everything = table["all"]
     print(f"{everything['n']} phrases of {everything['pictures']} pictures; in %, faithfulness in nats")
     show_methods(everything, seconds)
-    for name in (name for name in seconds if name.startswith("CNN")):
-        print(f"{name}: {1000 * seconds[name]:.0f} ms a picture")
+    looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
+    for name, cost in looking.items():
+        print(f"the CNN, {name}: {1000 * cost:.0f} ms a picture")
     if hidden["cut"]:
-        print(
-            f"the crop cuts {hidden['cut']} regions, {hidden['wholly']} of them wholly: {hidden['share']:.0%} of them"
-        )
-    print("\npointing game, in %")
-    show_rows(table, "pointing")
+        share = f"{hidden['share']:.0%} of all of them is out of sight"
+        print(f"the crop cuts {hidden['cut']} regions, {hidden['wholly']} of them wholly: {share}")
+    for measure in ("pointing", "pointing_15"):
+        if measure in everything["chance"]:
+            print(f"\n{MEASURES[measure][0]}, in %")
+            show_rows(table, measure)
 
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     folder = Path(args.output or cfg.output_folder(experiment))
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
-    about |= {"phrase": args.phrase, "seconds": seconds, "cut_off": hidden}
+    about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": hidden}
+    about["unread"] = {str(path): reason for path, reason in eye.unread.items()}
     files.write_json(folder / f"saliency_scores{suffix}.json", {**about, "scores": table})
     page = folder / f"saliency_examples{suffix}.png"
     examples_page.write(page, cases, results, methods, args.phrase)

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.ndimage
 from PIL import Image, ImageDraw
 
+import attribution
 import localization
 import media
 import overlay
@@ -13,7 +14,7 @@ import saliency
 import scoring
 
 N_USUAL, N_WORST = 10, 10
-TILE_HEIGHT, TILE_WIDTH = 180, 240  # pixels
+TILE_HEIGHT, TILE_WIDTH = 150, overlay.MIN_TILE  # pixels
 HIT, MISS, OUTLINE = (60, 220, 90), (255, 60, 60), (255, 255, 255)
 
 
@@ -34,7 +35,7 @@ def choose(results, method):
 def marked(frame, raw_map, box, inside):
     """A frame under its map, the thing outlined, the map's maximum green on it and red beside it -> a tile.
 
-    frame uint8 [h, w, 3]; raw_map [Gy, Gx] over `box`; inside: bool [h, w], where the thing is.
+    frame uint8 [h, w, 3]; raw_map [Gy, Gx] over `box`; inside: bool [h, w], the pixels where the thing is.
     """
     height, width = inside.shape
     linear = saliency.normalize_linear(raw_map[None, None])[0, 0]
@@ -63,17 +64,16 @@ def write(path, cases, results, methods, reading):
 
     cases, methods, reading: as for scoring.score; results: what it gave.
     """
-    methods = [method for method in methods if method != scoring.MEAN_MAP]
-    if not methods:
-        return
-    usual, worst = choose(results, methods[-1])
+    methods = [method for method in methods if method != scoring.MEAN_MAP] or [attribution.PAPERS]
+    judged = [method for method in methods if method in attribution.METHODS] or methods
+    usual, worst = choose(results, judged[-1])
     rows = {
         number: _row(case, results.about[number], methods, reading)
         for number, case in _found(cases, results, usual + worst)
     }
     tiles = [tile for number in usual + worst for tile in rows[number]]
     title = (
-        f"{len(usual)} phrases of the data set, then the {len(worst)} that {methods[-1]} finds least. The thing is "
+        f"{len(usual)} phrases of the data set, then the {len(worst)} that {judged[-1]} finds least. The thing is "
         "outlined; a map's maximum is green on it and red beside it."
     )
     media.write_image(path, overlay.gallery(tiles, 1 + len(methods), title))
@@ -93,8 +93,12 @@ def _row(case, about, methods, reading):
     """The tiles of one phrase: what there is, and its map by each method."""
     k = about["phrase"]
     frame, inside = case.picture(k)
-    tiles = [(about["words"], True, np.asarray(_tile(frame, inside)[0]))]
+    plain = np.asarray(_tile(frame, inside)[0])
+    tiles = [(about["words"], True, plain)]
     for method in methods:
-        raw_map = case.maps(method, reading)[k][case.frame(k)]
-        tiles.append((method, False, marked(frame, raw_map, case.box, inside)))
+        maps = case.maps(method, reading)[k]
+        if maps is None:
+            tiles.append((f"{method}: not known", False, plain))
+        else:
+            tiles.append((method, False, marked(frame, maps[case.frame(k)], case.box, inside)))
     return tiles

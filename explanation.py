@@ -161,15 +161,17 @@ def seen_box(saved, image):
 
 
 def phrase_steps(saved, words, phrases):
-    """A caption as the captioner reads it, and where in it phrases are: ids [T], list of (phrase, its steps).
+    """A caption as the captioner reads it, and the steps of each phrase in that: ids [T], list of lists.
 
-    words of the caption; phrases (grounding.Phrase). Words that the captioner does not know are left out, and so are
-    phrases without a known word and whatever lies beyond the captioner's longest sentence.
+    words of the caption; phrases, each with the `places` of its words. For a word that the captioner does not know its
+    stand-in is read, else it is left out; what lies beyond the captioner's longest sentence is, too. So a phrase can be
+    without steps.
     """
-    ids = saved.vocabulary.ids
-    known = [place for place, word in enumerate(words) if word in ids][: saved.config.n_lstm_step]
-    found = [(phrase, [known.index(place) for place in phrase.places if place in known]) for phrase in phrases]
-    return [ids[words[place]] for place in known], [(phrase, steps) for phrase, steps in found if steps]
+    vocabulary = saved.vocabulary
+    read = [word if word in vocabulary.ids else vocabulary.stand_in(word) for word in words]
+    known = [place for place, word in enumerate(read) if word is not None][: saved.config.n_lstm_step]
+    steps = [[known.index(place) for place in phrase.places if place in known] for phrase in phrases]
+    return [vocabulary.ids[read[place]] for place in known], steps
 
 
 @functools.cache
@@ -254,9 +256,9 @@ class Explainer:
     def captioning_extractor(self):
         """The CNN of the size that the captioner was trained on: the same one, unless saliency asks for another."""
         own_size = descriptors.input_size(self.saved.config)
-        if self.method not in attribution.MULTI_SCALE and self.extractor.input_size == own_size:
-            return self.extractor
-        return descriptors.load_cnn(self.saved.config)
+        loaded = self.extractor.extractors if self.method in attribution.MULTI_SCALE else [self.extractor]
+        same = [extractor for extractor in loaded if extractor.input_size == own_size]
+        return same[0] if same else descriptors.load_cnn(self.saved.config)
 
     def explain(self, path, sentence=None, unknown="error", normalization=None, form=None):
         """Explain a sentence, or without one the captioner's own caption, over any video or image -> Explanation.

@@ -8,6 +8,7 @@ A phrase is a group of words that name something, and the region where it is.
 
 import collections
 import contextlib
+import functools
 import io
 import re
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ class Boxes:
         return np.hypot(outside_y, outside_x).min(axis=-1)
 
 
+@functools.lru_cache(maxsize=16)
+def _distances(height, width, counts):
+    """How far each pixel is from those of a run-length encoded mask: [height, width]; kept while a phrase is scored."""
+    return scipy.ndimage.distance_transform_edt(~Mask({"size": [height, width], "counts": counts}).mask)
+
+
 @dataclass(frozen=True)
 class Mask:
     """A region of pixels, not empty, run-length encoded as pycocotools does it: thousands of them fit into memory."""
@@ -54,7 +61,7 @@ class Mask:
     def distance(self, y, x):
         """As `Boxes.distance`."""
         height, width = self.rle["size"]
-        distances = scipy.ndimage.distance_transform_edt(~self.mask)  # [height, width]
+        distances = _distances(height, width, self.rle["counts"])
         rows = np.minimum((np.asarray(y) * height).astype(int), height - 1)
         columns = np.minimum((np.asarray(x) * width).astype(int), width - 1)
         return distances[rows, columns]

@@ -5,7 +5,8 @@ correctness: the share of the map, scaled to [0, 1] by equation (7), that lies o
 et al., AAAI 2017).
 auc: how often a place on the thing has a higher value than one beside it; the area under the ROC of the places.
 
-And of a clip's curve, temporal: the share of it that falls into the time in which the thing, or what it does, is there.
+And of clips, temporal: the share of the word's curve over the frames that falls into the time in which the thing is
+there, or does what the word says.
 The frame's centre and chance are scored beside the maps: what a random place, a flat map or a flat curve gets.
 """
 
@@ -23,8 +24,10 @@ CLIP_SCORES = ("pointing", "pointing_frame", "correctness", "auc", "temporal")
 def share_inside(values, inside):
     """The share of `values`, scaled from their minimum 0 to their maximum 1, that is `inside` (bool, same shape).
 
-    Of equal values it is the share of the places inside.
+    Of equal values it is the share of the places inside; nan where there is none.
     """
+    if not inside.any():
+        return float("nan")
     low = values.min()
     weights = values - low if values.max() > low else np.ones_like(values)
     return float(weights[inside].sum() / weights.sum())
@@ -104,7 +107,7 @@ def score_region(region):
     chance = _hits(distance)
     return {
         "centre": _hits(region.distance(0.5, 0.5)),
-        "chance": chance | {"correctness": chance["pointing"], "auc": 0.5},
+        "chance": chance | {"correctness": chance["pointing"] or float("nan"), "auc": 0.5},
     }
 
 
@@ -118,25 +121,28 @@ def share_cut_off(region, height, width, box):
 # Clips: maps [F, Gy, Gx], masks of what the word names [F, H, W]
 
 
-def score_clip(maps, mask):
-    """Score the maps [F, Gy, Gx] of one word of one clip -> dict of CLIP_SCORES, but for temporal.
+def score_clip(maps, mask, when):
+    """Score the maps [F, Gy, Gx] of one word of one clip -> dict of CLIP_SCORES.
 
-    mask: bool [F, H, W], not empty. pointing: the maximum over all frames and pixels; pointing_frame: each frame's own,
-    over the frames in which the thing can be seen.
+    mask: bool [F, H, W], not empty; when: bool [F], the frames in which the thing is there, or does what the word says.
+    pointing: the maximum over all frames and pixels; pointing_frame: each frame's own, over the frames in which the
+    thing can be seen; temporal: of the maps' means over the cells.
     """
     n_frames, height, width = mask.shape
     pixels = geometry.enlarge(maps, height, width).reshape(n_frames, -1)  # [F, H * W]
+    highest = pixels.max(axis=1)  # [F]
     hits = mask.reshape(n_frames, -1)[np.arange(n_frames), pixels.argmax(axis=1)]  # [F], of each frame's own maximum
     some = slice(None), slice(None, None, -(-height // SIDE)), slice(None, None, -(-width // SIDE))
     return {
-        "pointing": float(hits[pixels.max(axis=1).argmax()]),
+        "pointing": float(hits[highest == highest.max()].mean()),  # of one frame, unless several are the same
         "pointing_frame": float(hits[mask.any(axis=(1, 2))].mean()),
         **_map_scores(pixels.reshape(mask.shape)[some], mask[some]),
+        "temporal": share_inside(maps.mean(axis=(1, 2)), when),
     }
 
 
 def score_mask(mask, when):
-    """As `score_region`, of a word of a clip; when: bool [F], as for the temporal score."""
+    """As `score_region`, of a word of a clip; mask and when as for `score_clip`."""
     _, height, width = mask.shape
     centre, area = mask[:, height // 2, width // 2], mask.mean(axis=(1, 2))  # [F]
     seen = mask.any(axis=(1, 2))
@@ -150,23 +156,31 @@ def score_mask(mask, when):
 # Averages over many
 
 
-def average(scores, groups, n_samples=1000, seed=0):
+def average(scores, groups, kinds=None, n_samples=1000, seed=0):
     """The mean of each score over a list of dicts, with a 95 % interval -> dict of name -> (mean, low, high).
 
     groups [n]: the picture that each comes from. The interval is a bootstrap over the pictures: words of one picture
-    are not independent. nan counts nothing; a score that nobody has is left out.
+    are not independent. With kinds [n] it is the plain mean of the kinds' means. nan counts nothing; a score that
+    nobody has is left out.
     """
-    members, inverse = np.unique(groups, return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(members), np.full(len(members), 1 / len(members)), n_samples)
+    pictures, picture = np.unique(groups, return_inverse=True)
+    _, kind = np.unique(kinds if kinds is not None else np.zeros(len(scores)), return_inverse=True)
+    n = len(pictures)
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_samples)  # how often each: [samples, n]
+    drawn = np.concatenate([np.ones((1, n), int), drawn])  # the first is the data set itself
     found = {}
     for name in dict.fromkeys(name for score in scores for name in score):
         values = np.array([score.get(name, np.nan) for score in scores])
         there = np.isfinite(values)
-        if not there.any():
-            continue
-        sums = np.bincount(inverse[there], values[there], len(members))  # of each picture
-        counts = np.bincount(inverse[there], minlength=len(members))
-        of_samples = drawn @ counts
-        means = (drawn @ sums)[of_samples > 0] / of_samples[of_samples > 0]
-        found[name] = (float(values[there].mean()), *np.quantile(means, (0.025, 0.975)).tolist())
+        of_kinds = []
+        for number in np.unique(kind[there]):
+            chosen = there & (kind == number)
+            sums = np.bincount(picture[chosen], values[chosen], n)
+            counts = drawn @ np.bincount(picture[chosen], minlength=n)  # [1 + samples]
+            of_kinds.append(np.where(counts > 0, drawn @ sums / np.maximum(counts, 1), np.nan))
+        if of_kinds:
+            known = np.isfinite(of_kinds)  # a sample can be without a kind
+            means = np.where(known, of_kinds, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            means = means[known.any(axis=0)]
+            found[name] = (float(means[0]), *np.quantile(means[1:], (0.025, 0.975)).tolist())
     return found

@@ -280,9 +280,12 @@ def heat(frame, linear_map, box=None):
 
 
 def gallery(tiles, columns, title=None):
-    """A page of pictures of one size, row after row: tiles (label, whether it is bold, uint8 [h, w, 3]) -> uint8."""
+    """A page of pictures of one size, row after row: tiles (label, whether it is bold, uint8 [h, w, 3]) -> uint8.
+
+    Pictures of MIN_TILE pixels' width, at most as high, stay as they are; others are scaled to that.
+    """
     height, width = tiles[0][2].shape[:2]
-    page = _page([tile[:2] for tile in tiles], height, width, 0, title, (), 0, columns)
+    page = _page([tile[:2] for tile in tiles], height, width, 0, title, (), columns * (MIN_TILE + MARGIN), columns)
     for k, (_, _, picture) in enumerate(tiles):
         small = Image.fromarray(picture).resize((page.width, page.height), Image.Resampling.LANCZOS)
         page.tile(page.canvas, k)[:] = np.asarray(small)

@@ -5,6 +5,7 @@ method, and the scores of maps; `score` goes through the cases of a data set, wh
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import annotations
 import attribution
 import checkpoint
+import data_loader
 import demo_data
 import errors
 import explanation
@@ -24,29 +26,35 @@ import media
 import saliency
 from errors import UserError
 
-UNTRAINED, MEAN_MAP = "untrained", "mean_map"
-BASELINES = (UNTRAINED, MEAN_MAP)  # the paper's method, of a captioner with its initial weights; one map for all
+MEAN_MAP = "mean_map"  # one map for all, the mean of the paper's
+UNTRAINED = {  # methods, of a captioner with its initial weights (Adebayo et al., NeurIPS 2018)
+    "untrained": attribution.PAPERS,
+    "untrained_best": attribution.best.__name__,
+}
+BASELINES = (*UNTRAINED, MEAN_MAP)
 READINGS = {  # a phrase of several words: their maps [S, F, Gy, Gx] -> one [F, Gy, Gx]
     "mean": lambda maps: maps.mean(axis=0),
     "max": lambda maps: maps.max(axis=0),
-    "head": lambda maps: maps[-1],  # its last word
+    "head": lambda maps: maps[-1],  # its last word that the captioner knows
 }
 
 
 class Eye:
     """A captioner with the CNNs that the methods ask for, each loaded when it is first needed.
 
-    seconds: how long each method took for a word of a frame, and each CNN for a frame, time after time.
+    seconds: how long each method took for a word of a frame, time after time; cnn_seconds: the CNN for a frame, in one
+    size and in several (False, True); unread: why media could not be read.
     """
 
     def __init__(self, saved):
         self.saved = saved
-        self.seconds = collections.defaultdict(list)
+        self.seconds, self.cnn_seconds = collections.defaultdict(list), collections.defaultdict(list)
+        self.unread = {}
         self.extractor = functools.cache(functools.partial(explanation.load_cnn, saved))
 
     @functools.cached_property
     def untrained(self):
-        """The captioner with the weights that training begins with (Adebayo et al., NeurIPS 2018)."""
+        """The captioner with the weights that training begins with (but for the words' bias)."""
         saved = self.saved
         model = checkpoint.build_model(saved.config, saved.vocabulary, saved.model.dim_image)
         return dataclasses.replace(saved, model=model)
@@ -55,12 +63,12 @@ class Eye:
         """Frames uint8 [F, size, size, 3] -> [F, Gy, Gx, D]."""
         start = time.perf_counter()
         grids = self.extractor(multi_scale)(frames)
-        self.seconds["CNN, several sizes" if multi_scale else "CNN"].append((time.perf_counter() - start) / len(frames))
+        self.cnn_seconds[multi_scale].append((time.perf_counter() - start) / len(frames))
         return grids
 
     def maps(self, method, case):
         """Raw maps of all words of a case -> [F, T, Gy, Gx]."""
-        saved, by = (self.untrained, attribution.PAPERS) if method == UNTRAINED else (self.saved, method)
+        saved, by = (self.untrained, UNTRAINED[method]) if method in UNTRAINED else (self.saved, method)
         multi_scale = by in attribution.MULTI_SCALE
         grids = case.grids(multi_scale)
         start = time.perf_counter()
@@ -72,20 +80,23 @@ class Eye:
 class Case:
     """A caption with its phrases to score.
 
-    group: the picture's name; ids [T]: the words that the captioner knows; asked: a pair (what it is, its steps in
-    `ids`) for each phrase; height, width, box: of the picture in pixels, and of what the cells cover; grids: from
-    whether the CNN looks in several sizes to [F, Gy, Gx, D].
+    group: the picture's name; words: of the caption; asked: its phrases, each with `places` among the words; height,
+    width, box: of the picture in pixels, and of what the cells cover; grids: from whether the CNN looks in several
+    sizes to [F, Gy, Gx, D]. `ids` [T] are the words that the captioner reads, `steps` those of each phrase, which it
+    does not know where it has none.
     """
 
-    def __init__(self, eye, group, ids, asked, size, box, grids):
-        self.eye, self.group, self.ids, self.asked = eye, group, ids, asked
-        (self.height, self.width), self.box, self.grids = size, box, functools.cache(grids)
-        self._random_area = functools.cache(self._random_area)
+    def __init__(self, eye, group, words, asked, size, box, grids):
+        self.eye, self.group, self.words, self.asked = eye, group, words, asked
+        (self.height, self.width), self.box, self.grids = size, box, grids
+        self.ids, self.steps = explanation.phrase_steps(eye.saved, words, asked)
 
     def maps(self, method, reading):
-        """Each phrase's raw map -> list of [F, Gy, Gx]."""
+        """Each phrase's raw map -> list of [F, Gy, Gx], None for a phrase that the captioner does not know."""
+        if not any(self.steps):
+            return [None] * len(self.asked)
         maps = self.eye.maps(method, self)  # [F, T, Gy, Gx]
-        return [READINGS[reading](maps[:, steps].swapaxes(0, 1)) for _, steps in self.asked]
+        return [READINGS[reading](maps[:, steps].swapaxes(0, 1)) if steps else None for steps in self.steps]
 
     def shown(self, maps):
         """Of a phrase's maps, scaled to [0, 1] (equation 7), the mean over the frames, at places of the whole picture.
@@ -100,53 +111,47 @@ class Case:
         return {}
 
     def faithfulness(self, k, maps):
-        """How much more the captioner depends on the cells in the map's order than in a random one: in nats."""
-        ranks = faithfulness.ranks_of(maps[self.frame(k)], self.grids(False).shape[1:3])
-        return self._area(k, ranks) - self._random_area(k)
+        """How much the captioner depends on what the maps [F, Gy, Gx] show at a frame: in nats."""
+        frame = self.frame(k)
+        scene = explanation.scene(self.eye.saved, self.eye.extractor(False), self.grids(False)[frame])
+        return faithfulness.faithfulness(scene, self.ids, self.steps[k], maps[frame])
 
-    def _random_area(self, k):
-        return self._area(k, faithfulness.random_ranks(self.grids(False)[0, ..., 0].size))
-
-    def _area(self, k, ranks):
-        scene = explanation.scene(self.eye.saved, self.eye.extractor(False), self.grids(False)[self.frame(k)])
-        return faithfulness.area_between(scene, self.ids, self.asked[k][1], ranks)
-
-    def n_seen(self, word):
-        """How often a word was seen in training."""
-        return self.eye.saved.vocabulary.counts.get(word, 0)
+    def about(self, k):
+        """What is known of a phrase before there are maps -> dict."""
+        words = [self.words[place] for place in self.asked[k].places]
+        n_seen = self.eye.saved.vocabulary.counts.get(words[-1], 0)  # in training
+        return {"words": " ".join(words), "n_seen": n_seen}
 
 
 class Photograph(Case):
     """A caption (grounding.CaptionedImage) over a photograph; asked for are grounding.Phrase."""
 
     def __init__(self, eye, captioned, image, grids):
-        ids, asked = explanation.phrase_steps(eye.saved, captioned.words, captioned.phrases)
-        box = explanation.seen_box(eye.saved, image)
-        super().__init__(eye, str(captioned.image), ids, asked, image.shape[:2], box, grids)
-        self.words, self.image = captioned.words, image
+        size, box = image.shape[:2], explanation.seen_box(eye.saved, image)
+        super().__init__(eye, str(captioned.image), captioned.words, captioned.phrases, size, box, grids)
+        self.image = image
 
     def about(self, k):
-        """What is known of a phrase before there are maps -> dict."""
-        phrase, _ = self.asked[k]
-        words = [self.words[place] for place in phrase.places]
+        phrase = self.asked[k]
         cut_off = localization.share_cut_off(phrase.region, self.height, self.width, self.box)
-        return {"words": " ".join(words), "kind": phrase.kind, "n_seen": self.n_seen(words[-1]), "cut_off": cut_off}
+        return {**super().about(k), "kind": phrase.kind, "cut_off": cut_off}
 
     def frame(self, k):
-        """The frame of which faithfulness is measured."""
+        """The frame that stands for the medium."""
         return 0
 
     def picture(self, k):
         """That frame, uint8 [h, w, 3], and whether the thing is there, bool [h, w]."""
         middle = [(np.arange(size) + 0.5) / size for size in (self.height, self.width)]
-        return self.image, self.asked[k][0].region.distance(*np.meshgrid(*middle, indexing="ij")) == 0
+        return self.image, self.asked[k].region.distance(*np.meshgrid(*middle, indexing="ij")) == 0
 
     def score(self, k, maps, box=None):
         """Maps [1, Gy, Gx] over the box, by default this one's -> dict of localization.PHRASE_SCORES."""
-        return localization.score_map(maps[0], self.asked[k][0].region, self.height, self.width, box or self.box)
+        return localization.score_map(maps[0], self.asked[k].region, self.height, self.width, box or self.box)
 
     def baselines(self, k):
-        return localization.score_region(self.asked[k][0].region)
+        """The scores of centre and chance."""
+        return localization.score_region(self.asked[k].region)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,70 +159,63 @@ class Named:
     """A word of a clip that names something: where it can be seen [F, H, W], and when it is there, or happens [F]."""
 
     word: str
+    places: tuple
     mask: np.ndarray
     when: np.ndarray
 
 
-def find_named(truth, word):
-    """What a caption's word names in a clip -> Named, or None where nothing of it can be seen.
+def find_named(truth, words):
+    """What the words of a caption name in a clip -> list of Named; a word of which nothing can be seen names nothing.
 
     truth: demo_data.SceneTruth. A thing, or its look, is there while it can be seen; a verb while it happens.
     """
-    numbers = demo_data.word_things(truth, word)
-    mask = truth.masks[numbers].any(axis=0)  # [F, H, W]
-    if not mask.any():
-        return None
-    when = mask.any(axis=(1, 2))
-    if demo_data.WORD_CLASSES[word] == "verb":
-        frames = np.arange(len(mask))
-        things = [truth.things[number] for number in numbers]
-        when = np.any([(thing.start <= frames) & (frames < thing.stop) for thing in things], axis=0)
-    return Named(word, mask, when)
+    found, frames = [], np.arange(truth.masks.shape[1])
+    for place, word in enumerate(words):
+        numbers = demo_data.word_things(truth, word)
+        mask = truth.masks[numbers].any(axis=0)  # [F, H, W]
+        when = mask.any(axis=(1, 2))
+        if demo_data.WORD_CLASSES.get(word) == "verb":
+            things = [truth.things[number] for number in numbers]
+            when = np.any([(thing.start <= frames) & (frames < thing.stop) for thing in things], axis=0)
+        if mask.any():
+            found.append(Named(word, (place,), mask, when))
+    return found
 
 
 class Clip(Case):
     """A caption over a clip of Demo; asked for are Named."""
 
-    def __init__(self, eye, medium, sentence):
-        query = explanation.parse_sentence(sentence, eye.saved.vocabulary, eye.saved.config.n_lstm_step, "skip")
-        truth = demo_data.load_truth(eye.saved.config.data_dir, medium.id)
-        found = ((find_named(truth, word), [t]) for t, word in enumerate(query.words))
+    def __init__(self, eye, medium, sentence, grids):
+        words, truth = data_loader.tokenize(sentence), demo_data.load_truth(eye.saved.config.data_dir, medium.id)
         size = truth.masks.shape[2:]
-        asked = [(named, steps) for named, steps in found if named is not None]
-        super().__init__(eye, medium.id, query.ids, asked, size, geometry.box_whole(*size), self._look)
+        super().__init__(eye, medium.id, words, find_named(truth, words), size, geometry.box_whole(*size), grids)
         self.path = medium.path
 
-    def _look(self, multi_scale):
-        size = self.eye.extractor(multi_scale).input_size
-        batches = media.read_frames(self.path, size=(size, size), batch_size=explanation.FRAMES_AT_ONCE)
-        return np.concatenate([self.eye.look(frames, multi_scale) for frames in batches])
-
     def about(self, k):
-        word = self.asked[k][0].word
-        return {"words": word, "kind": demo_data.WORD_CLASSES[word], "n_seen": self.n_seen(word), "cut_off": 0.0}
+        return {**super().about(k), "kind": demo_data.WORD_CLASSES[self.asked[k].word], "cut_off": 0.0}
 
     def frame(self, k):
         """The middle one of the frames in which the thing can be seen."""
-        seen = np.flatnonzero(self.asked[k][0].mask.any(axis=(1, 2)))
+        seen = np.flatnonzero(self.asked[k].mask.any(axis=(1, 2)))
         return int(seen[len(seen) // 2])
 
     def picture(self, k):
         frame = self.frame(k)
-        return next(media.read_frames(self.path, indices=[frame]))[0], self.asked[k][0].mask[frame]
+        return next(media.read_frames(self.path, indices=[frame]))[0], self.asked[k].mask[frame]
 
     def score(self, k, maps, box=None):
-        """Maps [F, Gy, Gx], or one for all frames -> dict of localization.CLIP_SCORES, but for temporal."""
-        mask = self.asked[k][0].mask
-        return localization.score_clip(np.broadcast_to(maps, (len(mask), *maps.shape[1:])), mask)
+        """Maps [F, Gy, Gx], or one for all frames -> dict of localization.CLIP_SCORES."""
+        named = self.asked[k]
+        every = np.broadcast_to(maps, (len(named.mask), *maps.shape[1:]))
+        return localization.score_clip(every, named.mask, named.when)
 
     def score_curve(self, k):
-        named, (step,) = self.asked[k]
-        curve = saliency.temporal_curve(self.eye.saved.model, self.grids(False).mean(axis=(1, 2)), self.ids)[:, step]
-        return {"temporal": localization.share_inside(curve, named.when)}
+        pooled = self.grids(False).mean(axis=(1, 2))  # [F, D]
+        curve = saliency.temporal_curve(self.eye.saved.model, pooled, self.ids)[:, self.steps[k]].mean(axis=1)
+        return {"temporal": localization.share_inside(curve, self.asked[k].when)}
 
     def baselines(self, k):
-        named, _ = self.asked[k]
-        return localization.score_mask(named.mask, named.when)
+        return localization.score_mask(self.asked[k].mask, self.asked[k].when)
 
 
 # The cases of a data set
@@ -232,24 +230,44 @@ def photographs(eye, captioned, limit=None):
     for one in captioned:
         of_image[one.image].append(one)
     for path, captions in list(of_image.items())[:limit]:
-        try:
+        with _telling(eye, path):
             image = media.read_image(path)
-        except UserError as error:  # the others count all the same
-            errors.report(error)
-            continue
-
-        @functools.cache
-        def grids(multi_scale, image=image):
-            return eye.look(explanation.as_seen(eye.saved, eye.extractor(multi_scale), image), multi_scale)
-
-        yield from (Photograph(eye, one, image, grids) for one in captions)
+            grids = functools.cache(functools.partial(_grids_of_image, eye, image))
+            yield from [Photograph(eye, one, image, grids) for one in captions]
 
 
 def clips(eye, split, limit=None):
-    """Generate a Clip for each of the first `limit` clips of Demo: clip k with the caption k modulo their number."""
+    """Generate a Clip for each of the first `limit` clips of Demo: clip k with the caption k modulo their number.
+
+    A clip that cannot be read is told, and left out.
+    """
     chosen = annotations.split_media(annotations.read_media(eye.saved.config), split)[:limit]
     for k, medium in enumerate(chosen):
-        yield Clip(eye, medium, medium.captions[k % len(medium.captions)])
+        with _telling(eye, medium.path):
+            media.probe(medium.path)
+            grids = functools.cache(functools.partial(_grids_of_clip, eye, medium.path))
+            yield Clip(eye, medium, medium.captions[k % len(medium.captions)], grids)
+
+
+def _grids_of_image(eye, image, multi_scale):
+    return eye.look(explanation.as_seen(eye.saved, eye.extractor(multi_scale), image), multi_scale)
+
+
+def _grids_of_clip(eye, path, multi_scale):
+    size = eye.extractor(multi_scale).input_size
+    batches = media.read_frames(path, size=(size, size), batch_size=explanation.FRAMES_AT_ONCE)
+    return np.concatenate([eye.look(frames, multi_scale) for frames in batches])
+
+
+@contextlib.contextmanager
+def _telling(eye, path):
+    """Context manager: a UserError about a medium is told the first time; the other media count all the same."""
+    try:
+        yield
+    except UserError as error:
+        if path not in eye.unread:
+            errors.report(error)
+        eye.unread[path] = str(error)
 
 
 @dataclasses.dataclass
@@ -264,28 +282,34 @@ def score(cases, methods, reading="mean", with_faithfulness=False):
     """Score all phrases -> Results; beside the methods there are "centre" and "chance".
 
     cases: a function that generates them, for MEAN_MAP once more; methods: names of attribution.METHODS or BASELINES,
-    with MEAN_MAP always the paper's.
+    with MEAN_MAP always the paper's. A phrase that the captioner does not know gets what chance gets.
     """
-    about, scores, shown = [], collections.defaultdict(list), []
+    about, scores = [], collections.defaultdict(list)
     methods = list(dict.fromkeys([*[attribution.PAPERS] * (MEAN_MAP in methods), *methods]))
+    total, n_maps = 0, 0
     for number, case in enumerate(cases()):
         for k in range(len(case.asked)):
             about.append({"case": number, "phrase": k, "group": case.group, **case.about(k)})
             for name, found in case.baselines(k).items():
                 scores[name].append(found)
-        for method in methods if case.asked else ():
+        first = len(about) - len(case.asked)
+        for method in methods:
             if method == MEAN_MAP:
                 continue
             for k, maps in enumerate(case.maps(method, reading)):
+                if maps is None:
+                    scores[method].append(scores["chance"][first + k])
+                    continue
                 found = case.score(k, maps)
-                if with_faithfulness:
-                    found["faithfulness"] = case.faithfulness(k, maps)
                 if method == attribution.PAPERS:
                     found |= case.score_curve(k)
-                    shown.append(case.shown(maps))
+                    if MEAN_MAP in methods:
+                        total, n_maps = total + case.shown(maps), n_maps + 1
+                if with_faithfulness:
+                    found["faithfulness"] = case.faithfulness(k, maps)
                 scores[method].append(found)
-    if MEAN_MAP in methods:
-        mean = np.mean(shown, axis=0)[None]  # [1, SIDE, SIDE]
+    if n_maps:
+        mean = (total / n_maps)[None]  # [1, SIDE, SIDE]
         for case in cases():
             whole = geometry.box_whole(case.height, case.width)
             scores[MEAN_MAP] += [case.score(k, mean, whole) for k in range(len(case.asked))]

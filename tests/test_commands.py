@@ -268,9 +268,10 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", f"experiments/{dataset}", "--truth", tmp_path)
     methods = ("single_descriptor", "leave_one_out", "untrained", *["best"] * (dataset == "Flickr8k"))
     printed = run(*score, "--output", tmp_path, "--methods", *methods, "--faithfulness", cwd=folder)
-    assert printed.count("2.png: ") >= 1
+    assert printed.count("2.png: ") == 1
     scores = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["scores"]
-    assert scores["square"]["n"] == scores["size to 100%"]["n"] == 1  # "squares" is not known to the captioner
+    assert scores["square"]["n"] == scores["size to 100%"]["n"] == 2
+    assert scores["seen less"]["n"] == scores["not known"]["n"] == 1  # "squares", which is read as "square"
     assert "size to 40%" not in scores
     chance = scores["square"]["chance"]
     assert chance["pointing"][0] == 0.5 and chance["pointing_15"][0] > 0.7

@@ -64,12 +64,9 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
 
 
 def test_steps_of_phrases():
-    config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=3"])
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=4"])
     saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
-    words = ("a", "brown", "dog", "runs", "a")  # "brown" is not known, and a fourth known word is one too many
-    region = Boxes(np.zeros((1, 4)), 1, 1)
-    phrases = [Phrase(places, "animals", region) for places in ((0, 1, 2), (3,), (1,), (4,))]
-    ids, found = explanation.phrase_steps(saved, words, phrases)
-    assert ids == [1, 2, 3]  # a dog runs
-    assert found == [(phrases[0], [0, 1]), (phrases[1], [2])]
-    assert explanation.phrase_steps(saved, ("brown",), phrases[2:3]) == ([], [])
+    words = ("a", "xyzzy", "poodle", "runs", "a", "dog")  # "poodle" is read as dog; a fifth known word is too many
+    phrases = [Phrase(places, "animals", Boxes(np.zeros((1, 4)), 1, 1)) for places in ((0, 1, 2), (3,), (1,), (4, 5))]
+    assert explanation.phrase_steps(saved, words, phrases) == ([1, 2, 3, 1], [[0, 1], [2], [], [3]])
+    assert explanation.phrase_steps(saved, ("xyzzy",), phrases[2:3]) == ([], [[]])

@@ -6,49 +6,53 @@ import pytest
 import faithfulness
 
 
-class Linear:
-    """log q of word t under a mask is the sum of what its cells that are there are worth: values [T, C]."""
+class Given:
+    """A picture of 2 x 2 cells; log q of word t under a mask is what `worth` [T, C] gives for the cells there.
 
-    def __init__(self, values):
-        self.values = np.asarray(values, float)
+    It saturates: what the cells are worth in all counts by its square root.
+    """
+
+    grid = np.zeros((2, 2, 1))
+
+    def __init__(self, worth):
+        self.worth = np.asarray(worth, float)
 
     def log_q(self, masks, word_ids):
-        return masks @ self.values.T
-
-
-def test_ranks_by_hand():
-    ranks = faithfulness.ranks_of(np.array([[0.1, 0.9], [0.9, 0.5]]), (2, 2))
-    assert ranks.tolist() == [3, 0, 1, 2]
+        return np.sqrt(masks @ self.worth.T)
 
 
 def test_a_finer_map_is_averaged_to_the_cells():
-    fine = np.array([[9.0, 0, 1, 1], [0, 0, 1, 2]])  # cells of 2 x 2: 2.25 and 1.25
-    assert faithfulness.ranks_of(fine, (1, 2)).tolist() == [0, 1]
-    # Three columns to two cells: the middle one belongs to both.
-    assert faithfulness.ranks_of(np.array([[1.0, 9, 2]]), (1, 2)).tolist() == [1, 0]
+    fine = np.array([[9.0, 0, 1, 1], [0, 0, 1, 2]])
+    assert faithfulness.at_cells(fine, (1, 2)).tolist() == [[2.25, 1.25]]
+    # Three columns to two cells: the middle one belongs half to each.
+    assert faithfulness.at_cells(np.array([[1.0, 9, 2]]), (1, 2)) == pytest.approx(np.array([[11, 13]]) / 3)
+
+
+def test_orders_by_hand():
+    forward, backward = faithfulness.orders(np.array([0.1, 0.9, 0.9, 0.5]))
+    assert forward.tolist() == [1, 2, 3, 0] and backward.tolist() == [2, 1, 3, 0]
 
 
 def test_curves_by_hand(monkeypatch):
     monkeypatch.setattr(faithfulness, "N_STEPS", 2)
-    scene = Linear([[4, 1, 2, 0], [8, 0, 0, 0]])
-    deletion, insertion = faithfulness.curves(scene, [5, 6], [0], np.array([0, 2, 1, 3]))
-    assert deletion.tolist() == [7, 1, 0]  # all; without the first two, 4 and 2; none
-    assert insertion.tolist() == [0, 6, 7]
-    deletion, _ = faithfulness.curves(scene, [5, 6], [0, 1], np.array([0, 2, 1, 3]))
-    assert deletion.tolist() == [7.5, 0.5, 0]  # the mean of both words
+    scene = Given([[4, 0, 5, 0], [0, 16, 0, 0]])
+    deletion, insertion = faithfulness.curves(scene, [5, 6], [0], [0, 1, 2, 3])
+    assert deletion.tolist() == [3, np.sqrt(5), 0]  # all; without the first two; none
+    assert insertion.tolist() == [0, 2, 3]
+    _, insertion = faithfulness.curves(scene, [5, 6], [0, 1], [0, 1, 2, 3])
+    assert insertion.tolist() == [0, (2 + 4) / 2, (3 + 4) / 2]  # the mean of both words
 
 
-def test_the_right_order_is_the_most_faithful():
-    values = np.random.default_rng(0).normal(0, 1, 64)
-    scene, maps = Linear([values]), values.reshape(8, 8)
-    areas = [
-        faithfulness.area_between(scene, [0], [0], ranks)
-        for ranks in (
-            faithfulness.ranks_of(maps, (8, 8)),
-            faithfulness.random_ranks(64),
-            faithfulness.ranks_of(-maps, (8, 8)),
-        )
-    ]
-    assert areas[0] > areas[1] + 1 and areas[2] < areas[1] - 1
-    assert areas[0] == pytest.approx(-areas[2], abs=1e-9)
-    assert sorted(faithfulness.random_ranks(64)) == list(range(64))
+def test_faithfulness_by_hand(monkeypatch):
+    monkeypatch.setattr(faithfulness, "N_STEPS", 2)
+    scene = Given([[9, 7, 0, 0]])
+    assert faithfulness.faithfulness(scene, [5], [0], np.array([[2.0, 1.0], [-1.0, 0.0]])) == pytest.approx(4 / 3)
+    assert faithfulness.faithfulness(scene, [5], [0], -np.array([[2.0, 1.0], [-1.0, 0.0]])) == pytest.approx(-4 / 3)
+
+
+def test_what_says_nothing_has_none():
+    scene = Given([[1, 1, 1, 30]])
+    assert faithfulness.faithfulness(scene, [5], [0], np.ones((2, 2))) == pytest.approx(0, abs=1e-9)
+    random = [np.random.default_rng(seed).random((2, 2)) for seed in range(200)]
+    assert np.mean([faithfulness.faithfulness(scene, [5], [0], map_) for map_ in random]) == pytest.approx(0, abs=0.3)
+    assert faithfulness.faithfulness(scene, [5], [0], np.array([[0, 0], [0, 1]])) > 2

@@ -110,26 +110,31 @@ def test_the_maximum_of_the_clip_and_that_of_each_frame():
     # Cell (0, 0) of 4 x 4 covers pixels 0 and 1 of 8; the thing is on pixels 0 to 1, in the first two of three frames.
     mask = mask_of(3, slice(0, 2), slice(0, 2), slice(0, 2))
     maps = maps_with_maxima((0, 0, 1.0), (3, 3, 2.0), (0, 0, 0.5))
-    score = localization.score_clip(maps, mask)
+    score = localization.score_clip(maps, mask, np.array([True, True, False]))
     assert score["pointing"] == 0  # the highest, 2, lies beside it
     assert score["pointing_frame"] == 0.5  # one of the two frames in which it is seen
+    assert score["temporal"] == pytest.approx((0.5 + 1.5) / (0.5 + 1.5 + 0))  # 1, 2 and 0.5, above the least of them
     maps[0, 0, 0] = 3
-    assert localization.score_clip(maps, mask)["pointing"] == 1
+    assert localization.score_clip(maps, mask, mask.any(axis=(1, 2)))["pointing"] == 1
 
 
 def test_a_maximum_where_the_thing_is_not_there_is_a_miss():
     mask = mask_of(2, 0, slice(0, 8), slice(0, 8))
     earlier, later = maps_with_maxima((0, 0, 2.0), (0, 0, 1.0)), maps_with_maxima((0, 0, 1.0), (0, 0, 2.0))
-    assert localization.score_clip(earlier, mask)["pointing"] == 1
-    assert localization.score_clip(later, mask)["pointing"] == 0
+    when = np.array([True, False])
+    assert localization.score_clip(earlier, mask, when)["pointing"] == 1
+    assert localization.score_clip(later, mask, when)["pointing"] == 0
+    the_same = localization.score_clip(maps_with_maxima((0, 0, 1.0), (0, 0, 1.0)), mask, when)
+    assert the_same["pointing"] == the_same["temporal"] == 0.5
 
 
 def test_share_and_order_of_the_maps_of_a_clip():
     """In one of two frames the thing is everywhere, and the map is high there."""
-    mask, maps = mask_of(2, 0, slice(0, 8), slice(0, 8)), np.zeros((2, 4, 4))
+    mask, maps, when = mask_of(2, 0, slice(0, 8), slice(0, 8)), np.zeros((2, 4, 4)), np.array([True, False])
     maps[0] = 1
-    assert localization.score_clip(maps, mask)["correctness"] == localization.score_clip(maps, mask)["auc"] == 1
-    assert localization.score_clip(-maps, mask)["correctness"] == localization.score_clip(-maps, mask)["auc"] == 0
+    high, low = localization.score_clip(maps, mask, when), localization.score_clip(-maps, mask, when)
+    for score in ("correctness", "auc", "temporal"):
+        assert (high[score], low[score]) == (1, 0)
 
 
 def test_centre_and_chance_of_a_clip():
@@ -153,3 +158,9 @@ def test_average_and_its_interval():
     apart, *limits = localization.average(scores, range(30))["pointing"]
     assert apart == 0.5 and limits[0] > low and limits[1] < high  # as if nothing depended on the picture
     assert localization.average([{"a": 1.0}, {}, {"a": np.nan}], [0, 1, 2]) == {"a": (1, 1, 1)}
+
+
+def test_average_of_kinds():
+    scores = [{"a": value} for value in (0.0, 0.0, 0.0, 1.0)]
+    mean, low, high = localization.average(scores, [0, 1, 2, 3], ["dog", "dog", "dog", "cat"])["a"]
+    assert (mean, low, high) == (0.5, 0, 0.5)  # a third of the samples is without the cat
