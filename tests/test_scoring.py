@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import annotations
 import attribution
 import cfg
 import data_loader
@@ -14,7 +15,9 @@ import evaluate_saliency
 import examples_page
 import media
 import overlay
+import saliency
 import scoring
+from annotations import Medium
 from grounding import Boxes, CaptionedImage, Phrase
 
 LEFT, RIGHT = (0, 0, 50, 100), (50, 0, 100, 100)
@@ -148,11 +151,17 @@ def test_a_hit_is_green_and_a_miss_red():
         assert tuple(tile[75, x]) == colour
 
 
-def test_what_a_word_names_in_a_clip():
+def truth_of_a_clip():
+    """Four frames of 2 x 2: an owl above in the first three, a car below in the last three."""
     masks = np.zeros((2, 4, 2, 2), bool)
-    masks[0, :3, 0], masks[1, 1:, 1] = True, True  # an owl above in three frames, a car below in three
+    masks[0, :3, 0], masks[1, 1:, 1] = True, True
     things = [demo_data.NamedThing("owl", "red", "spins", 1, 2), demo_data.NamedThing("car", "red", "burns", 2, 4)]
-    truth = demo_data.SceneTruth(masks, things)
+    return demo_data.SceneTruth(masks, things)
+
+
+def test_what_a_word_names_in_a_clip():
+    truth = truth_of_a_clip()
+    masks = truth.masks
     owl, red, burns = scoring.find_named(truth, ["a", "owl", "red", "while", "burns"])
     assert [named.places for named in (owl, red, burns)] == [(1,), (2,), (4,)]
     np.testing.assert_array_equal(owl.mask, masks[0])
@@ -161,3 +170,25 @@ def test_what_a_word_names_in_a_clip():
     np.testing.assert_array_equal(burns.mask, masks[1])
     np.testing.assert_array_equal(burns.when, [False, False, True, True])
     assert scoring.find_named(truth._replace(masks=np.zeros_like(masks)), ["owl"]) == []
+
+
+def test_scores_of_a_clip(monkeypatch):
+    """The curve is that of the word, and what it says of the time of the verb counts."""
+    monkeypatch.setattr(demo_data, "load_truth", lambda *_: truth_of_a_clip())
+    curves = np.array([[9.0, 0], [1, 0], [1, 3], [1, 1]])  # [F, T] of "a" and "burns"
+    monkeypatch.setattr(saliency, "temporal_curve", lambda model, pooled, ids: curves)
+    eye = eye_of({})
+    eye.saved.model, eye.saved.vocabulary = None, data_loader.Vocabulary([".", "a", "burns"])
+    medium = Medium("v", Path("v.mp4"), "test", ())
+    case = scoring.Clip(eye, medium, "a burns", lambda several: np.zeros((4, 1, 1, 3)))
+    assert case.frame(0) == 2  # of frames 1 to 3
+    assert case.score_curve(0)["temporal"] == 1
+    assert case.about(0)["kind"] == "verb"
+    assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 0  # the first of equal pixels is the owl's
+
+
+def test_a_clip_that_cannot_be_read_is_told_once(monkeypatch, capsys):
+    monkeypatch.setattr(annotations, "read_media", lambda config: {"v": Medium("v", Path("no.mp4"), "test", ("owl",))})
+    eye = scoring.Eye(SimpleNamespace(config=None))
+    assert list(scoring.clips(eye, "test")) == list(scoring.clips(eye, "test")) == []
+    assert capsys.readouterr().err.count("no.mp4") == 1 and list(eye.unread) == [Path("no.mp4")]
