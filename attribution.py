@@ -117,11 +117,11 @@ def single_minus_blank(scene, word_ids):
 
 
 def single_linear(scene, word_ids):
-    """`single_minus_blank` to the first order: its gradient at the grey cell times what the cell has beyond grey."""
+    """`single_descriptor` to the first order: its gradient at the mean grey cell, times the cell less that."""
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
     grey = tf.reduce_mean(scene.blank_cells, axis=0, keepdims=True)  # [1, D]
     gradients = _cell_gradients(scene.model, grey, tf.ones([1, 1]), word_ids)[:, 0]  # [T, D]
-    return scene.as_map(gradients @ tf.transpose(scene.cells - scene.blank_cells))
+    return scene.as_map(gradients @ tf.transpose(scene.cells - grey))
 
 
 def best(scene, word_ids):

@@ -78,9 +78,9 @@ def test_single_minus_blank_by_its_definition(scene):
 
 def test_single_linear_by_differences(scene):
     maps, step = attribution.single_linear(scene, WORDS), 1e-2
-    grey = scene.blank.reshape(-1, 5).mean(axis=0)
+    grey = scene.blank.reshape(-1, 5).mean(axis=0)  # one for all cells
     for row, column in ((0, 1), (3, 2)):
-        away = step * (scene.grid[row, column] - scene.blank[row, column])
+        away = step * (scene.grid[row, column] - grey)
         sequences = np.stack([grey + away, grey - away])[:, None]  # [2, 1, D]
         more, less = scene.model.word_log_probs(sequences, np.array([WORDS], np.int32)).numpy()
         np.testing.assert_allclose(maps[:, row, column], (more - less) / (2 * step), atol=2e-3)
