@@ -3,9 +3,9 @@
     maps = METHODS["leave_one_out"](scene, word_ids)    # [T, Gy, Gx]
 
 All explain the same number, log q(w_t | w_<t) of each word of a given sentence, for one picture (or one frame of a
-video), and all but the paper's own see the picture as a whole, from which cells are taken away. A cell that is taken
-away shows what the CNN says of a grey picture there. So everything depends on a mask m [C] of the cells, 1 where a cell
-shows the picture and 0 where it shows grey:
+video). The paper's and its relatives (`single_...`, `best`) show the captioner one cell and nothing else. The others
+show it the picture as a whole, from which cells are taken away: there it sees what the CNN says of a grey picture. So
+they depend on a mask m [C] of the cells, 1 where a cell shows the picture and 0 where it shows grey:
 
     (10)  v_c(m) = blank_c + m_c (cell_c - blank_c)
 

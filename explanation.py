@@ -183,8 +183,8 @@ def blank_grid(extractor):
 def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None):
     """Raw maps by a method of attribution.METHODS: grids [F, Gy, Gx, D], word_ids [T] -> [F, T, Gy, Gx].
 
-    All but the paper's own explain log q of the words, whoever has chosen them, and have the captioner read each frame
-    as a whole: one of images as its pictures, one of videos averaged to one descriptor, as it reads a frame.
+    All but the paper's own explain log q of the words, whoever has chosen them. Where the captioner reads a frame as a
+    whole, one of images reads it as its pictures, one of videos averaged to one descriptor. `extractor` made the grids.
     """
     if method == attribution.PAPERS:
         return saliency.raw_maps(saved.model, grids, word_ids, target_log_probs)
