@@ -266,7 +266,7 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
     dataset, folder = trained
     write_coco(tmp_path)
     score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", f"experiments/{dataset}", "--truth", tmp_path)
-    methods = ("single_descriptor", "leave_one_out", "untrained", *["best"] * (dataset == "Flickr8k"))
+    methods = ("single_descriptor", *(["untrained", "best"] if dataset == "Flickr8k" else ["leave_one_out"]))
     printed = run(*score, "--output", tmp_path, "--methods", *methods, "--faithfulness", cwd=folder)
     assert printed.count("2.png: ") == 1
     scores = json.loads((tmp_path / "saliency_scores-COCO.json").read_text())["scores"]
@@ -281,11 +281,10 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
         assert f"\n{method} " in printed
     assert media.read_image(tmp_path / "saliency_examples-COCO.png").ndim == 3
     assert ("the crop cuts 2 regions" in printed) == (dataset == "Flickr30k")
-    assert "--methods all_but_one" in run(*score, "--methods", "all_but_one", cwd=folder, status=2)
 
-    (tmp_path / "annotations/instances_val.json").write_text("{}")
-    assert "are not COCO's" in run(*score, cwd=folder, status=2)
     if dataset == "MSR-VTT":
+        (tmp_path / "annotations/instances_val.json").write_text("{}")
+        assert "are not COCO's" in run(*score, cwd=folder, status=2)
         return
     for number in (9, 10, 11):  # the test split
         for name, text in (

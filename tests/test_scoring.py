@@ -18,6 +18,7 @@ import overlay
 import saliency
 import scoring
 from annotations import Medium
+from errors import UserError
 from grounding import Boxes, CaptionedImage, Phrase
 
 LEFT, RIGHT = (0, 0, 50, 100), (50, 0, 100, 100)
@@ -63,6 +64,14 @@ def test_every_phrase_by_every_method():
     assert hits[scoring.MEAN_MAP] == [1, 1, 0]
     assert hits["chance"] == [0.5, 0.5, 0.5] and hits["centre"] == [1, 1, 1]
     assert "best" not in scoring.score(cases, [attribution.PAPERS]).scores
+
+
+def test_names_of_methods():
+    assert evaluate_saliency.chosen_methods(None) == [attribution.PAPERS]
+    assert evaluate_saliency.chosen_methods(["best", "untrained", "best"]) == ["best", "untrained"]
+    assert set(evaluate_saliency.chosen_methods(["all"])) == {*attribution.METHODS, *scoring.BASELINES}
+    with pytest.raises(UserError, match=r"--methods all_but_one: .*single_linear.*mean_map"):
+        evaluate_saliency.chosen_methods(["best", "all_but_one"])
 
 
 def test_reading_a_phrase_of_several_words():
