@@ -10,15 +10,16 @@ something (nouns, looks, verbs) are scored. Of photographs the noun phrases are 
 Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). README.md defines the measures
 ("Is the map right?") and the methods ("Other methods").
 
-Two tables are printed: every measure of every method, with 95 % intervals; and the pointing game for each kind of word.
-All numbers go to `saliency_scores-<dataset>.json` (of Demo `saliency_scores.json`) in the experiment's folder, or to
---output; and, beside it, a page of examples with the ten worst: `saliency_examples-<dataset>.png`.
+Tables are printed of every measure of every method, of what they are above the frame's centre and the paper's maps, and
+of the pointing game for each kind of word, all with 95 % intervals. All numbers go to `saliency_scores-<dataset>.json`
+(of Demo `saliency_scores.json`) in the experiment's folder, or to --output; beside it stands a page of examples with
+the ten worst: `saliency_examples-<dataset>.png`.
 """
 
 import argparse
+import functools
 import itertools
 import sys
-from pathlib import Path
 
 import cfg
 import device
@@ -39,7 +40,7 @@ MEASURES = {  # name -> title of its column, what its numbers are multiplied wit
     "faithfulness": ("faithful", 1, 2),
 }
 SEVERAL_SIZES = {False: "one size", True: "several sizes"}
-ABOVE = " - centre"  # the name of a measure minus that of the frame's centre
+BASES = {"centre": "centre", "paper's": "single_descriptor"}  # "pointing - centre": a measure minus that of a base
 
 
 def parse_args():
@@ -87,15 +88,16 @@ def chosen_methods(names):
     import scoring
 
     names = list(dict.fromkeys(names or [attribution.PAPERS]))
-    if names == ["all"]:
-        return [*attribution.METHODS, *scoring.BASELINES]
     for name in names:
-        attribution.check(name, "--methods", scoring.BASELINES)
-    return names
+        attribution.check(name, "--methods", (*scoring.BASELINES, "all"))
+    return [*attribution.METHODS, *scoring.BASELINES] if "all" in names else names
 
 
 def find_cases(args, saved, eye):
-    """A function that generates the cases (scoring.Case) of the data set; UserError where data are missing."""
+    """A function that generates the cases (scoring.Case) of the data set, and the number of their captions.
+
+    UserError where data are missing.
+    """
     import annotations
     import grounding
     import scoring
@@ -103,14 +105,17 @@ def find_cases(args, saved, eye):
     if args.dataset != "COCO":
         saved.check_dataset(args.dataset)
     if args.dataset == "Demo":
-        return lambda: scoring.clips(eye, args.split, args.limit)
+        chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
+        return functools.partial(scoring.clips, eye, chosen), len(chosen)
     truth = args.truth or TRUTH[args.dataset]
     if args.dataset == "COCO":
         captioned = grounding.read_coco(truth)
+        images = set(list(dict.fromkeys(one.image for one in captioned))[: args.limit])
+        captioned = [one for one in captioned if one.image in images]
     else:
         media = annotations.split_media(annotations.read_media(saved.config), args.split)
         captioned = grounding.read_entities(truth, media[: args.limit])
-    return lambda: scoring.photographs(eye, captioned, args.limit)
+    return functools.partial(scoring.photographs, eye, captioned), len(captioned)
 
 
 def groups_of(results, by_word):
@@ -138,58 +143,60 @@ def groups_of(results, by_word):
 def tabulate(results, by_word):
     """Averages with intervals: dict of row -> {"n": ..., method: {measure: (mean, low, high)}}.
 
-    Measures of the centre are also given minus those (`ABOVE`). The row "mean of kinds" has the means of their means.
+    Every measure is also given minus that of each of the BASES. The row "mean of kinds" has the means of their means.
     """
     import localization
 
-    centre, table = results.scores["centre"], {}
+    scores, table = _with_differences(results.scores), {}
+    kinds, pictures = ([one[key] for one in results.about] for key in ("kind", "group"))
     for name, numbers in groups_of(results, by_word).items():
-        pictures = [results.about[k]["group"] for k in numbers]
-        table[name] = {"n": len(numbers), "pictures": len(set(pictures))}
-        for method, scores in results.scores.items():
-            rows = [{**scores[k], **_above(scores[k], centre[k])} for k in numbers]
-            table[name][method] = localization.average(rows, pictures)
-    kinds = [one["kind"] for one in results.about]
+        own = [pictures[k] for k in numbers]
+        table[name] = {"n": len(numbers), "pictures": len(set(own))}
+        for method, found in scores.items():
+            table[name][method] = localization.average([found[k] for k in numbers], own)
     if not by_word and len(set(kinds)) > 1:
-        pictures = [one["group"] for one in results.about]
         table["mean of kinds"] = {"n": len(set(kinds)), "pictures": len(set(pictures))}
-        for method, scores in results.scores.items():
-            rows = [{**score, **_above(score, base)} for score, base in zip(scores, centre, strict=True)]
-            table["mean of kinds"][method] = localization.average(rows, pictures, kinds)
+        table["mean of kinds"] |= {name: localization.average(found, pictures, kinds) for name, found in scores.items()}
     return table
 
 
-def _above(score, centre):
-    return {f"{measure}{ABOVE}": score[measure] - centre[measure] for measure in centre}
+def _with_differences(scores):
+    """Scores of every phrase by every method, with what they are above those of the BASES."""
+    more = {method: [dict(score) for score in found] for method, found in scores.items()}
+    bases = {name: method for name, method in BASES.items() if method in scores}
+    for (name, base), method in itertools.product(bases.items(), scores):
+        if method != base:
+            for score, low in zip(more[method], scores[base], strict=True):
+                score |= {f"{measure} - {name}": score[measure] - low[measure] for measure in low if measure in score}
+    return more
 
 
-def show_methods(row, seconds):
-    """Print a row's measures, a line a method: means with intervals, and milliseconds a word."""
-    methods = [method for method in row if method not in ("n", "pictures")]
-    there = {measure for method in methods for measure in row[method]}
-    columns = [name for measure in MEASURES for name in (measure, f"{measure}{ABOVE}") if name in there]
-    titles = [MEASURES[name.removesuffix(ABOVE)][0] if name in MEASURES else "- centre" for name in columns]
-    print(f"{'':22s}" + "".join(f"{title:>21s}" for title in titles) + f"{'ms a word':>11s}")
-    for method in methods:
-        cells = []
-        for name in columns:
-            _, scale, n = MEASURES[name.removesuffix(ABOVE)]
-            if name in row[method] and not (method == "centre" and name.endswith(ABOVE)):
-                mean, low, high = (scale * value for value in row[method][name])
-                cells.append(f"{mean:6.{n}f} [{low:5.{n}f}, {high:5.{n}f}]")
-            else:
-                cells.append("")
+def _cell(found, measure):
+    """A mean with its interval, as it is printed."""
+    _, scale, n = MEASURES[measure.partition(" - ")[0]]
+    mean, low, high = (scale * value for value in found)
+    return f"{mean:.{n}f} [{low:.{n}f}, {high:.{n}f}]"
+
+
+def show_methods(row, measures, seconds):
+    """Print some measures of a row, a line a method: means with intervals; and what of `seconds` a word is known."""
+    titles = [MEASURES[name][0] if name in MEASURES else name.replace("pointing_15", "15 px") for name in measures]
+    print(f"{'':22s}" + "".join(f"{title:>24s}" for title in titles) + f"{'ms a word':>11s}" * bool(seconds))
+    for method in row:
+        if method in ("n", "pictures"):
+            continue
+        cells = [_cell(row[method][name], name) if name in row[method] else "" for name in measures]
         cost = f"{1000 * seconds[method]:11.1f}" if method in seconds else ""
-        print(f"{method:22s}" + "".join(f"{cell:>21s}" for cell in cells) + cost)
+        print(f"{method:22s}" + "".join(f"{cell:>24s}" for cell in cells) + cost)
 
 
 def show_rows(table, measure):
     """Print one measure of every row and method."""
     methods = [method for method in table["all"] if method not in ("n", "pictures")]
-    print(f"{'':16s}{'n':>6s}" + "".join(f"{method[:12]:>13s}" for method in methods))
+    print(f"{'':16s}{'n':>6s}" + "".join(f"{method:>22s}" for method in methods))
     for name, row in table.items():
-        cells = [f"{100 * row[method][measure][0]:13.1f}" if measure in row[method] else "" for method in methods]
-        print(f"{name:16s}{row['n']:6d}" + "".join(f"{cell:>13s}" for cell in cells))
+        cells = [_cell(row[method][measure], measure) if measure in row[method] else "" for method in methods]
+        print(f"{name:16s}{row['n']:6d}" + "".join(f"{cell:>22s}" for cell in cells))
 
 
 def cut_off(results):
@@ -214,18 +221,26 @@ def main():
     methods = chosen_methods(args.methods)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
     eye = scoring.Eye(saved)
-    cases = find_cases(args, saved, eye)
-    progress = tqdm(unit="caption", desc="scoring")
+    cases, n_captions = find_cases(args, saved, eye)
+    folder = files.writable_folder(args.output or cfg.output_folder(experiment))
+    times = 1 + (scoring.MEAN_MAP in methods)
+    progress = tqdm(total=times * n_captions, unit="caption", desc="scoring")
     with progress:
         results = scoring.score(lambda: _told(cases(), progress), methods, args.phrase, args.faithfulness)
     if not results.about:
-        raise UserError(f"no phrase to score: is there a picture with regions, and a word that {experiment} knows?")
+        raise UserError(
+            "no phrase to score: is there a picture that can be read, with a place for words of its captions?"
+        )
 
     table = tabulate(results, by_word=args.dataset == "Demo")
     everything, hidden = table["all"], cut_off(results)
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
     print(f"{everything['n']} phrases of {everything['pictures']} pictures; in %, faithfulness in nats")
-    show_methods(everything, seconds)
+    there = {name for method in results.scores for name in everything[method]}
+    show_methods(everything, [name for name in MEASURES if name in there], seconds)
+    above = [f"{measure} - {base}" for base in BASES for measure in MEASURES if measure.startswith("pointing")]
+    print("\nthe pointing game, minus that of the frame's centre and of the paper's maps")
+    show_methods(everything, [name for name in above if name in there], {})
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     for name, cost in looking.items():
         print(f"the CNN, {name}: {1000 * cost:.0f} ms a picture")
@@ -238,7 +253,6 @@ def main():
             show_rows(table, measure)
 
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
-    folder = Path(args.output or cfg.output_folder(experiment))
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
     about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": hidden}
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}

@@ -33,17 +33,18 @@ def choose(results, method):
 
 
 def marked(frame, raw_map, box, inside):
-    """A frame under its map, the thing outlined, the map's maximum green on it and red beside it -> a tile.
+    """A frame under its map, the thing outlined, the map's maximum (or maxima) green on it and red beside it -> a tile.
 
     frame uint8 [h, w, 3]; raw_map [Gy, Gx] over `box`; inside: bool [h, w], the pixels where the thing is.
     """
     height, width = inside.shape
     linear = saliency.normalize_linear(raw_map[None, None])[0, 0]
     tile, scale = _tile(overlay.heat(frame, linear, box), inside)
-    y, x = localization.maximum(raw_map, height, width, box)
-    hit = inside[min(int(y * height), height - 1), min(int(x * width), width - 1)]
-    y, x = y * height * scale, x * width * scale
-    ImageDraw.Draw(tile).ellipse((x - 6, y - 6, x + 6, y + 6), fill=HIT if hit else MISS, outline=(0, 0, 0), width=2)
+    for y, x in zip(*localization.maxima(raw_map, height, width, box), strict=True):
+        hit = inside[min(int(y * height), height - 1), min(int(x * width), width - 1)]
+        y, x = y * height * scale, x * width * scale
+        colour = HIT if hit else MISS
+        ImageDraw.Draw(tile).ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline=(0, 0, 0), width=2)
     return np.asarray(tile)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from errors import UserError
@@ -32,6 +33,14 @@ def whole(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def writable_folder(path):
+    """Make a folder if there is none -> its Path. OSError where nothing can be written into it."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        return path
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
-"""Does a map lie on the thing that the word names? Three measures of raw maps, each a share between 0 and 1.
+"""Does a map lie on the thing that the word names? Measures of raw maps, each a share between 0 and 1.
 
-pointing: whether the map's maximum lies on the thing (the pointing game: Zhang et al., ECCV 2016).
+pointing: whether the map's maximum lies on the thing (the pointing game: Zhang et al., ECCV 2016); of equal ones the
+share that does. pointing_15: 15 pixels beside the thing count as well.
 correctness: the share of the map, scaled to [0, 1] by equation (7), that lies on the thing (attention correctness: Liu
 et al., AAAI 2017).
 auc: how often a place on the thing has a higher value than one beside it; the area under the ROC of the places.
@@ -66,7 +67,8 @@ def at_places(maps, height, width, box, fill=-np.inf):
 
 def _map_scores(values, inside):
     """correctness and auc of values that are -inf where there is no map: the least that there is."""
-    values = np.where(np.isfinite(values), values, values[np.isfinite(values)].min())
+    there = np.isfinite(values)
+    values = np.where(there, values, values[there].min() if there.any() else 0)
     return {"correctness": share_inside(values, inside), "auc": area_under_roc(values, inside)}
 
 
@@ -74,27 +76,27 @@ def _hits(distance):
     return {"pointing": float(np.mean(distance == 0)), "pointing_15": float(np.mean(distance <= TOLERANCE))}
 
 
-def maximum(raw_map, height, width, box=None):
-    """Where the maximum of a map [Gy, Gx] lies in a picture: (y, x), in shares of its height and width.
+def maxima(raw_map, height, width, box=None):
+    """Where the maximum of a map [Gy, Gx] lies in a picture: y [n] and x [n], in shares of its height and width.
 
-    A map that is enlarged by linear interpolation has its maximum at the centre of a cell. `box` (top, left, bottom,
-    right), in pixels, is what the cells cover, by default the whole picture.
+    A map that is enlarged by linear interpolation has its maximum at the centre of a cell; of a flat map, every cell
+    is one. `box` (top, left, bottom, right), in pixels, is what the cells cover, by default the whole picture.
     """
-    row, column = np.unravel_index(raw_map.argmax(), raw_map.shape)
+    rows, columns = np.nonzero(raw_map == raw_map.max())
     top, left, bottom, right = box or geometry.box_whole(height, width)
-    y = top + (row + 0.5) / raw_map.shape[0] * (bottom - top)
-    x = left + (column + 0.5) / raw_map.shape[1] * (right - left)
+    y = top + (rows + 0.5) / raw_map.shape[0] * (bottom - top)
+    x = left + (columns + 0.5) / raw_map.shape[1] * (right - left)
     return y / height, x / width
 
 
 def score_map(raw_map, region, height, width, box=None):
     """Score a map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of PHRASE_SCORES.
 
-    `box`: as for `maximum`. Nothing is salient beside it.
+    `box`: as for `maxima`. Nothing is salient beside it.
     """
     box = box or geometry.box_whole(height, width)
     inside = region.distance(*_places()) == 0
-    hits = _hits(region.distance(*maximum(raw_map, height, width, box)))
+    hits = _hits(region.distance(*maxima(raw_map, height, width, box)))
     return hits | _map_scores(at_places(raw_map, height, width, box), inside)
 
 
@@ -128,17 +130,24 @@ def score_clip(maps, mask, when):
     pointing: the maximum over all frames and pixels; pointing_frame: each frame's own, over the frames in which the
     thing can be seen; temporal: of the maps' means over the cells.
     """
-    n_frames, height, width = mask.shape
-    pixels = geometry.enlarge(maps, height, width).reshape(n_frames, -1)  # [F, H * W]
-    highest = pixels.max(axis=1)  # [F]
-    hits = mask.reshape(n_frames, -1)[np.arange(n_frames), pixels.argmax(axis=1)]  # [F], of each frame's own maximum
+    _, height, width = mask.shape
+    highest = maps.max(axis=(1, 2))  # [F]
+    hits = np.array([_share_on(*frame) for frame in zip(maps, mask, strict=True)])  # [F], of each frame's own maximum
+    pixels = geometry.enlarge(maps, height, width)  # [F, H, W]
     some = slice(None), slice(None, None, -(-height // SIDE)), slice(None, None, -(-width // SIDE))
     return {
         "pointing": float(hits[highest == highest.max()].mean()),  # of one frame, unless several are the same
         "pointing_frame": float(hits[mask.any(axis=(1, 2))].mean()),
-        **_map_scores(pixels.reshape(mask.shape)[some], mask[some]),
+        **_map_scores(pixels[some], mask[some]),
         "temporal": share_inside(maps.mean(axis=(1, 2)), when),
     }
+
+
+def _share_on(raw_map, mask):
+    """The share of a map's maxima [Gy, Gx] that lie on a mask [H, W]."""
+    height, width = mask.shape
+    y, x = maxima(raw_map, height, width)
+    return mask[(y * height).astype(int), (x * width).astype(int)].mean()
 
 
 def score_mask(mask, when):

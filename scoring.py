@@ -8,11 +8,11 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import time
 
 import numpy as np
 
-import annotations
 import attribution
 import checkpoint
 import data_loader
@@ -26,7 +26,7 @@ import media
 import saliency
 from errors import UserError
 
-MEAN_MAP = "mean_map"  # one map for all, the mean of the paper's
+MEAN_MAP = "mean_map"  # of a picture, the mean of the paper's maps of all others
 UNTRAINED = {  # methods, of a captioner with its initial weights (Adebayo et al., NeurIPS 2018)
     "untrained": attribution.PAPERS,
     "untrained_best": attribution.best.__name__,
@@ -183,11 +183,13 @@ def find_named(truth, words):
 
 
 class Clip(Case):
-    """A caption over a clip of Demo; asked for are Named."""
+    """A caption over a clip of Demo; asked for are Named. UserError where the clip has not the frames of its masks."""
 
     def __init__(self, eye, medium, sentence, grids):
         words, truth = data_loader.tokenize(sentence), demo_data.load_truth(eye.saved.config.data_dir, medium.id)
-        size = truth.masks.shape[2:]
+        n_frames, size = len(truth.masks[0]), truth.masks.shape[2:]
+        if (found := media.probe(medium.path).n_frames) != n_frames:
+            raise UserError(f"{medium.path}: {found} frames can be decoded, its masks have {n_frames}")
         super().__init__(eye, medium.id, words, find_named(truth, words), size, geometry.box_whole(*size), grids)
         self.path = medium.path
 
@@ -195,9 +197,12 @@ class Clip(Case):
         return {**super().about(k), "kind": demo_data.WORD_CLASSES[self.asked[k].word], "cut_off": 0.0}
 
     def frame(self, k):
-        """The middle one of the frames in which the thing can be seen."""
-        seen = np.flatnonzero(self.asked[k].mask.any(axis=(1, 2)))
-        return int(seen[len(seen) // 2])
+        """The middle one of the frames in which the thing can be seen, and does what the word says if it ever does."""
+        named = self.asked[k]
+        seen = named.mask.any(axis=(1, 2))
+        both = seen & named.when
+        frames = np.flatnonzero(both if both.any() else seen)
+        return int(frames[len(frames) // 2])
 
     def picture(self, k):
         frame = self.frame(k)
@@ -221,30 +226,25 @@ class Clip(Case):
 # The cases of a data set
 
 
-def photographs(eye, captioned, limit=None):
-    """Generate the Photographs of captions (list of grounding.CaptionedImage), of the first `limit` images.
+def photographs(eye, captioned):
+    """Generate the Photographs of captions (list of grounding.CaptionedImage, those of an image side by side).
 
     An image that cannot be read is told, and left out.
     """
-    of_image = collections.defaultdict(list)
-    for one in captioned:
-        of_image[one.image].append(one)
-    for path, captions in list(of_image.items())[:limit]:
+    for path, captions in itertools.groupby(captioned, key=lambda one: one.image):
         with _telling(eye, path):
             image = media.read_image(path)
             grids = functools.cache(functools.partial(_grids_of_image, eye, image))
             yield from [Photograph(eye, one, image, grids) for one in captions]
 
 
-def clips(eye, split, limit=None):
-    """Generate a Clip for each of the first `limit` clips of Demo: clip k with the caption k modulo their number.
+def clips(eye, chosen):
+    """Generate the Clips of the chosen media (annotations.Medium) of Demo, number k with caption k modulo their number.
 
     A clip that cannot be read is told, and left out.
     """
-    chosen = annotations.split_media(annotations.read_media(eye.saved.config), split)[:limit]
     for k, medium in enumerate(chosen):
         with _telling(eye, medium.path):
-            media.probe(medium.path)
             grids = functools.cache(functools.partial(_grids_of_clip, eye, medium.path))
             yield Clip(eye, medium, medium.captions[k % len(medium.captions)], grids)
 
@@ -270,6 +270,28 @@ def _telling(eye, path):
         eye.unread[path] = str(error)
 
 
+class MeanMap:
+    """For each picture the mean of the maps of all other pictures; flat where there is none."""
+
+    def __init__(self):
+        self.sums = collections.defaultdict(lambda: np.zeros((localization.SIDE, localization.SIDE)))
+        self.counts = collections.Counter()
+
+    def add(self, group, shown):
+        """Add a map [SIDE, SIDE] of the picture `group`."""
+        self.sums[group] += shown
+        self.counts[group] += 1
+
+    @functools.cached_property
+    def total(self):
+        return sum(self.sums.values())
+
+    def of(self, group):
+        """The map for that picture -> [1, SIDE, SIDE]."""
+        others = self.counts.total() - self.counts[group]
+        return ((self.total - self.sums[group]) / others if others else np.zeros_like(self.sums[group]))[None]
+
+
 @dataclasses.dataclass
 class Results:
     """about: a dict for each phrase (the numbers of its case and of itself in it, ...); scores: of each method, one."""
@@ -282,16 +304,19 @@ def score(cases, methods, reading="mean", with_faithfulness=False):
     """Score all phrases -> Results; beside the methods there are "centre" and "chance".
 
     cases: a function that generates them, for MEAN_MAP once more; methods: names of attribution.METHODS or BASELINES,
-    with MEAN_MAP always the paper's. A phrase that the captioner does not know gets what chance gets.
+    with MEAN_MAP always the paper's. A phrase that the captioner does not know gets what chance gets, and that has a
+    faithfulness of 0.
     """
     about, scores = [], collections.defaultdict(list)
     methods = list(dict.fromkeys([*[attribution.PAPERS] * (MEAN_MAP in methods), *methods]))
-    total, n_maps = 0, 0
+    mean_map = MeanMap()
     for number, case in enumerate(cases()):
         for k in range(len(case.asked)):
             about.append({"case": number, "phrase": k, "group": case.group, **case.about(k)})
             for name, found in case.baselines(k).items():
                 scores[name].append(found)
+            if with_faithfulness:
+                scores["chance"][-1]["faithfulness"] = 0.0
         first = len(about) - len(case.asked)
         for method in methods:
             if method == MEAN_MAP:
@@ -304,13 +329,12 @@ def score(cases, methods, reading="mean", with_faithfulness=False):
                 if method == attribution.PAPERS:
                     found |= case.score_curve(k)
                     if MEAN_MAP in methods:
-                        total, n_maps = total + case.shown(maps), n_maps + 1
+                        mean_map.add(case.group, case.shown(maps))
                 if with_faithfulness:
                     found["faithfulness"] = case.faithfulness(k, maps)
                 scores[method].append(found)
-    if n_maps:
-        mean = (total / n_maps)[None]  # [1, SIDE, SIDE]
+    if MEAN_MAP in methods:
         for case in cases():
-            whole = geometry.box_whole(case.height, case.width)
+            whole, mean = geometry.box_whole(case.height, case.width), mean_map.of(case.group)
             scores[MEAN_MAP] += [case.score(k, mean, whole) for k in range(len(case.asked))]
     return Results(about, dict(scores))

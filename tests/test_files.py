@@ -184,3 +184,11 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
         files.write_json(tmp_path / "x.json", {"path": os})
     assert names(tmp_path) == ["x.json"]
     assert (tmp_path / "x.json").read_text() == "1\n"
+
+
+def test_a_folder_that_can_be_written_into(tmp_path):
+    assert files.writable_folder(str(tmp_path / "new/one")) == tmp_path / "new/one"
+    assert names(tmp_path / "new/one") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        files.writable_folder(tmp_path / "file")

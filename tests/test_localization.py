@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import geometry
 import localization
 from grounding import Boxes
 
@@ -34,9 +35,25 @@ def region(left, top, right, bottom, height=100, width=100):
 UPPER_RIGHT = np.array([[-3.0, -1.0], [-2.0, -4.0]])  # its maximum is the centre of that cell: (25, 75) of 100 x 100
 
 
-def test_maximum():
-    assert localization.maximum(UPPER_RIGHT, 100, 100) == (0.25, 0.75)
-    assert localization.maximum(UPPER_RIGHT, 100, 200, (0, 50, 100, 150)) == (0.25, 125 / 200)
+def test_maxima():
+    assert localization.maxima(UPPER_RIGHT, 100, 100) == (0.25, 0.75)
+    assert localization.maxima(UPPER_RIGHT, 100, 200, (0, 50, 100, 150)) == (0.25, 125 / 200)
+    y, x = localization.maxima(np.array([[5, 5], [0, 5]]), 100, 100)
+    assert (y.tolist(), x.tolist()) == ([0.25, 0.25, 0.75], [0.25, 0.75, 0.75])
+
+
+def test_a_flat_map_gets_what_chance_gets():
+    right = region(40, 0, 100, 100)  # over six of ten columns of cells
+    found, chance = localization.score_map(np.ones((10, 10)), right, 100, 100), localization.score_region(right)
+    assert found["pointing"] == pytest.approx(chance["chance"]["pointing"]) == 0.6
+    assert found["correctness"] == pytest.approx(0.6) and found["auc"] == 0.5
+
+
+def test_a_picture_of_which_the_cells_cover_no_place():
+    """Of 500 x 10 pixels the CNN sees a square between two places."""
+    box = geometry.box_crop(10, 500)
+    found = localization.score_map(UPPER_RIGHT, region(0, 0, 248, 10, 10, 500), 10, 500, box)
+    assert found["pointing"] == 0 and found["auc"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -126,6 +143,16 @@ def test_a_maximum_where_the_thing_is_not_there_is_a_miss():
     assert localization.score_clip(later, mask, when)["pointing"] == 0
     the_same = localization.score_clip(maps_with_maxima((0, 0, 1.0), (0, 0, 1.0)), mask, when)
     assert the_same["pointing"] == the_same["temporal"] == 0.5
+
+
+@pytest.mark.parametrize("row, column", [(0, 0), (0, 2), (2, 0), (3, 3)])
+def test_the_maximum_of_a_clip_is_in_the_middle_of_its_cell(row, column):
+    """Cells of 8 x 8 pixels; the thing is where the middle of one is, away from its borders."""
+    middle = slice(8 * row + 3, 8 * row + 6), slice(8 * column + 3, 8 * column + 6)
+    score = localization.score_clip(
+        maps_with_maxima((row, column, 1.0)), mask_of(1, 0, *middle, size=32), np.array([True])
+    )
+    assert score["pointing"] == score["pointing_frame"] == 1
 
 
 def test_share_and_order_of_the_maps_of_a_clip():

@@ -6,13 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import annotations
 import attribution
 import cfg
+import checkpoint
 import data_loader
 import demo_data
 import evaluate_saliency
 import examples_page
+import explanation
+import faithfulness
+import grounding
 import media
 import overlay
 import saliency
@@ -66,12 +69,80 @@ def test_every_phrase_by_every_method():
     assert "best" not in scoring.score(cases, [attribution.PAPERS]).scores
 
 
+def test_the_mean_map_is_that_of_the_other_pictures():
+    """Two pictures whose own maps find the thing, each on another side; and one of them alone."""
+    sides = {"a": (LEFT, [[[3.0, 0.0]]]), "b": (RIGHT, [[[0.0, 3.0]]])}
+
+    def shown(*names):
+        return [
+            photograph(name, [region], {attribution.PAPERS: map_}) for name in names for region, map_ in [sides[name]]
+        ]
+
+    both, alone = (scoring.score(lambda names=names: shown(*names), [scoring.MEAN_MAP]) for names in ("ab", "a"))
+    assert [score["pointing"] for score in both.scores[attribution.PAPERS]] == [1, 1]
+    assert [score["pointing"] for score in both.scores[scoring.MEAN_MAP]] == [0, 0]
+    assert [score["auc"] for score in both.scores[scoring.MEAN_MAP]] == [0, 0]
+    assert [score["pointing"] for score in alone.scores[scoring.MEAN_MAP]] == [0.5]  # a flat map
+
+
+def test_what_each_method_is_asked_of(monkeypatch):
+    """The baselines of another captioner, `best` and its twin of several sizes, all others as they are."""
+    asked = []
+    monkeypatch.setattr(explanation, "load_cnn", lambda saved, multi_scale: f"CNN, {multi_scale}")
+    monkeypatch.setattr(explanation, "maps_by", lambda *asked_of: asked.append(asked_of))
+    eye = scoring.Eye("trained")
+    eye.untrained = "untrained"
+    case = SimpleNamespace(ids=[3, 4], grids=lambda multi_scale: [f"cells, {multi_scale}"])
+    for method in ("rise", "best", "untrained", "untrained_best"):
+        eye.maps(method, case)
+    one, several = ("CNN, False", ["cells, False"], [3, 4]), ("CNN, True", ["cells, True"], [3, 4])
+    assert asked == [
+        ("rise", "trained", *one),
+        ("best", "trained", *several),
+        ("single_descriptor", "untrained", *one),
+        ("best", "untrained", *several),
+    ]
+    assert set(eye.seconds) == {"rise", "best", "untrained", "untrained_best"}
+
+
+def test_the_untrained_captioner_is_another_one():
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["dim_hidden=8", "dim_word_emb=4"])
+    model = checkpoint.build_model(config, VOCABULARY, dim_image=5)
+    eye = scoring.Eye(checkpoint.Checkpoint(None, config, VOCABULARY, {}, model))
+    initial = model.get_weights()
+    model.set_weights([weights + 1 for weights in initial])  # trained
+    found = eye.untrained
+    assert found.vocabulary is VOCABULARY and found.model is not model
+    assert all(np.array_equal(*pair) for pair in zip(initial, found.model.get_weights(), strict=True))
+
+
+def test_faithfulness_is_that_of_the_phrase_at_its_frame(monkeypatch):
+    case = photograph("a", [LEFT, RIGHT], {"rise": np.array([[[0.0, 4.0]], [[2.0, 1.0]]])})
+    case.grids = lambda multi_scale: ["the frame"]
+    case.eye.extractor = lambda multi_scale: "CNN"
+    monkeypatch.setattr(explanation, "scene", lambda *about: about[1:])
+    monkeypatch.setattr(faithfulness, "faithfulness", lambda *asked: asked)
+    maps = case.maps("rise", "mean")
+    scene, ids, steps, raw_map = case.faithfulness(1, maps[1])
+    assert scene == ("CNN", "the frame") and ids == case.ids and steps == case.steps[1] == [1]
+    assert raw_map.tolist() == [[2, 1]]
+
+
 def test_names_of_methods():
     assert evaluate_saliency.chosen_methods(None) == [attribution.PAPERS]
     assert evaluate_saliency.chosen_methods(["best", "untrained", "best"]) == ["best", "untrained"]
-    assert set(evaluate_saliency.chosen_methods(["all"])) == {*attribution.METHODS, *scoring.BASELINES}
+    for names in (["all"], ["best", "all"]):
+        assert set(evaluate_saliency.chosen_methods(names)) == {*attribution.METHODS, *scoring.BASELINES}
     with pytest.raises(UserError, match=r"--methods all_but_one: .*single_linear.*mean_map"):
         evaluate_saliency.chosen_methods(["best", "all_but_one"])
+
+
+def test_the_limit_is_one_of_images(monkeypatch):
+    captioned = [CaptionedImage(Path(name), (), ()) for name in "aabbb"]
+    monkeypatch.setattr(grounding, "read_coco", lambda folder: captioned)
+    args = SimpleNamespace(dataset="COCO", truth=None, limit=1)
+    cases, n_captions = evaluate_saliency.find_cases(args, None, "eye")
+    assert n_captions == 2 and cases.args == ("eye", captioned[:2])
 
 
 def test_reading_a_phrase_of_several_words():
@@ -92,6 +163,14 @@ def test_what_the_captioner_does_not_know_gets_what_chance_gets():
     assert [one["n_seen"] for one in results.about] == [0, 3, 0]
     assert [score["pointing"] for score in results.scores["best"]] == [0.5, 1, 0.5]
     assert [score["auc"] for score in results.scores["best"]] == [0.5, 1, 0.5]
+
+
+def test_the_faithfulness_of_chance_and_of_the_unknown_is_0():
+    case = photograph("a", [LEFT, RIGHT], {"best": [[[0.0, 2.0]]]}, ["xyzzy", "thing"])
+    case.faithfulness = lambda k, maps: 3.0
+    results = scoring.score(lambda: [case], ["best"], with_faithfulness=True)
+    found = {name: [score.get("faithfulness") for score in scores] for name, scores in results.scores.items()}
+    assert found == {"best": [0, 3], "chance": [0, 0], "centre": [None, None]}
 
 
 def test_a_photograph_that_is_cropped():
@@ -121,6 +200,9 @@ def test_tables():
     pointing = {name: row[attribution.PAPERS]["pointing"][0] for name, row in table.items()}
     assert pointing["all"] == pytest.approx(2 / 3) and pointing["mean of kinds"] == (1 + 0) / 2
     assert table["all"][attribution.PAPERS]["pointing - centre"][0] == pytest.approx(-1 / 3)
+    assert table["all"]["chance"]["auc - paper's"][0] == pytest.approx((0.5 - 1 + 0.5 - 1 + 0.5 - 0) / 3)
+    assert "pointing - centre" not in table["all"]["centre"]
+    assert "pointing - paper's" not in table["all"][attribution.PAPERS]
     rows = evaluate_saliency.tabulate(results, by_word=True)
     assert list(rows) == ["all", "all animals", "all scenes", "thing"]
 
@@ -181,23 +263,37 @@ def test_what_a_word_names_in_a_clip():
     assert scoring.find_named(truth._replace(masks=np.zeros_like(masks)), ["owl"]) == []
 
 
+@pytest.mark.parametrize("when, frame", [((0, 4), 2), ((3, 6), 3), ((5, 6), 2)])
+def test_the_frame_that_stands_for_a_clip(when, frame):
+    """Of the frames 1 to 3, in which the thing can be seen, those in which it does what the verb says, if there are."""
+    clip, mask, time = object.__new__(scoring.Clip), np.zeros((6, 2, 2), bool), np.zeros(6, bool)
+    mask[1:4, 0], time[slice(*when)] = True, True
+    clip.asked = [scoring.Named("burns", (0,), mask, time)]
+    assert clip.frame(0) == frame
+
+
 def test_scores_of_a_clip(monkeypatch):
     """The curve is that of the word, and what it says of the time of the verb counts."""
     monkeypatch.setattr(demo_data, "load_truth", lambda *_: truth_of_a_clip())
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 4))
     curves = np.array([[9.0, 0], [1, 0], [1, 3], [1, 1]])  # [F, T] of "a" and "burns"
     monkeypatch.setattr(saliency, "temporal_curve", lambda model, pooled, ids: curves)
     eye = eye_of({})
     eye.saved.model, eye.saved.vocabulary = None, data_loader.Vocabulary([".", "a", "burns"])
     medium = Medium("v", Path("v.mp4"), "test", ())
     case = scoring.Clip(eye, medium, "a burns", lambda several: np.zeros((4, 1, 1, 3)))
-    assert case.frame(0) == 2  # of frames 1 to 3
+    assert case.frame(0) == 3  # of frames 2 and 3
     assert case.score_curve(0)["temporal"] == 1
     assert case.about(0)["kind"] == "verb"
-    assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 0  # the first of equal pixels is the owl's
+    assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 3 / 8  # in three of four frames half of the pixels
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 3))
+    with pytest.raises(UserError, match=r"v\.mp4: 3 frames can be decoded, its masks have 4"):
+        scoring.Clip(eye, medium, "a burns", None)
 
 
 def test_a_clip_that_cannot_be_read_is_told_once(monkeypatch, capsys):
-    monkeypatch.setattr(annotations, "read_media", lambda config: {"v": Medium("v", Path("no.mp4"), "test", ("owl",))})
-    eye = scoring.Eye(SimpleNamespace(config=None))
-    assert list(scoring.clips(eye, "test")) == list(scoring.clips(eye, "test")) == []
+    monkeypatch.setattr(demo_data, "load_truth", lambda *_: truth_of_a_clip())
+    eye = scoring.Eye(SimpleNamespace(config=SimpleNamespace(data_dir="nowhere")))
+    chosen = [Medium("v", Path("no.mp4"), "test", ("owl",))]
+    assert list(scoring.clips(eye, chosen)) == list(scoring.clips(eye, chosen)) == []
     assert capsys.readouterr().err.count("no.mp4") == 1 and list(eye.unread) == [Path("no.mp4")]
