@@ -16,6 +16,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import scipy.ndimage
 import tensorflow as tf
 
 import data_loader
@@ -27,6 +28,7 @@ N_MASKS = 512  # random ones
 KEPT = 0.5  # share of the cells that a random mask keeps
 SEED = 0  # of the random masks: the same for every picture
 MASKS_AT_ONCE = 256
+SURROUNDINGS = 1 / 16  # of the picture's sides: half a cell of an 8 x 8 grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +127,13 @@ def single_linear(scene, word_ids):
 
 
 def best(scene, word_ids):
-    """`single_linear` of a scene whose descriptors come from several sizes of the picture (`MULTI_SCALE`)."""
-    return single_linear(scene, word_ids)
+    """`single_linear` of descriptors from several sizes of the picture (`MULTI_SCALE`), with what stands around a cell.
+
+    (12) a Gaussian of the map with a sigma of SURROUNDINGS. Beyond the edge of the picture there is 0, as for grey.
+    """
+    maps = single_linear(scene, word_ids)
+    sigma = [SURROUNDINGS * side for side in maps.shape[1:]]
+    return scipy.ndimage.gaussian_filter(maps, sigma, mode="constant", axes=(1, 2))
 
 
 def leave_one_out(scene, word_ids):

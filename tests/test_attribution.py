@@ -86,6 +86,20 @@ def test_single_linear_by_differences(scene):
         np.testing.assert_allclose(maps[:, row, column], (more - less) / (2 * step), atol=2e-3)
 
 
+def test_best_adds_what_stands_around_a_cell(monkeypatch):
+    """One cell of 20 x 10 speaks for the word, inside or in a corner; all of them do."""
+    maps = np.zeros((3, 20, 10), np.float32)
+    maps[0, 9, 4], maps[1, 0, 0], maps[2] = 1, 1, 1
+    monkeypatch.setattr(attribution, "single_linear", lambda scene, word_ids: maps)
+    inside, corner, everywhere = attribution.best(None, None)
+    below, beside = np.exp(-0.5 * (np.array([3 / 20, 2 / 10]) / attribution.SURROUNDINGS) ** 2)
+    assert inside[12, 4] == pytest.approx(inside[9, 4] * below, rel=1e-3)
+    assert inside[9, 6] == pytest.approx(inside[9, 4] * beside, rel=1e-3)
+    assert inside.sum() == pytest.approx(1, abs=1e-3)
+    assert corner[0, 0] == corner.max() == pytest.approx(inside[9, 4], rel=1e-3)  # nothing comes back from the edge
+    assert everywhere[10, 5] == pytest.approx(1, abs=1e-3) and everywhere[0, 0] < 0.6
+
+
 def test_gradients_by_differences(scene):
     maps, step = attribution.gradient_x_input(scene, WORDS), 1e-2
     for cell in (0, 7):
