@@ -171,6 +171,11 @@ def _with_differences(scores):
     return more
 
 
+def _title(measure):
+    name, *base = measure.partition(" - ")
+    return MEASURES[name][0] + "".join(base)
+
+
 def _cell(found, measure):
     """A mean with its interval, as it is printed."""
     _, scale, n = MEASURES[measure.partition(" - ")[0]]
@@ -180,8 +185,8 @@ def _cell(found, measure):
 
 def show_methods(row, measures, seconds):
     """Print some measures of a row, a line a method: means with intervals; and what of `seconds` a word is known."""
-    titles = [MEASURES[name][0] if name in MEASURES else name.replace("pointing_15", "15 px") for name in measures]
-    print(f"{'':22s}" + "".join(f"{title:>24s}" for title in titles) + f"{'ms a word':>11s}" * bool(seconds))
+    titles = "".join(f"{_title(name):>24s}" for name in measures)
+    print(f"{'':22s}{titles}" + f"{'ms a word':>11s}" * bool(seconds))
     for method in row:
         if method in ("n", "pictures"):
             continue
