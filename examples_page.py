@@ -14,6 +14,7 @@ import saliency
 import scoring
 
 N_USUAL, N_WORST = 10, 10
+N_BESIDE = 4  # so many methods at most leave room for the worst beside the usual ones
 TILE_HEIGHT, TILE_WIDTH = 150, overlay.MIN_TILE  # pixels
 HIT, MISS, OUTLINE = (60, 220, 90), (255, 60, 60), (255, 255, 255)
 
@@ -61,9 +62,10 @@ def _tile(picture, inside):
 
 
 def write(path, cases, results, methods, reading):
-    """Write the page: a row a phrase, the usual ones and then the worst of the last method; the maps are made anew.
+    """Write the page: the maps, made anew, of the usual phrases and of the worst of the last method, a row a phrase.
 
-    cases, methods, reading: as for scoring.score; results: what it gave.
+    The worst stand beside the usual ones, or below them where there are more than N_BESIDE methods. cases, methods,
+    reading: as for scoring.score; results: what it gave.
     """
     methods = [method for method in methods if method != scoring.MEAN_MAP] or [attribution.PAPERS]
     judged = [method for method in methods if method in attribution.METHODS] or methods
@@ -72,12 +74,18 @@ def write(path, cases, results, methods, reading):
         number: _row(case, results.about[number], methods, reading)
         for number, case in _found(cases, results, usual + worst)
     }
-    tiles = [tile for number in usual + worst for tile in rows[number]]
+    columns, place = 1 + len(methods), "below them"
+    order = usual + worst
+    if len(methods) <= N_BESIDE:
+        columns, place = 2 * columns, "beside them"
+        order = [number for both in itertools.zip_longest(usual, worst) for number in both]
+    blank = [("", False, np.full((TILE_HEIGHT, TILE_WIDTH, 3), overlay.PAPER, np.uint8))] * (1 + len(methods))
     title = (
-        f"{len(usual)} phrases of the data set, then the {len(worst)} that {judged[-1]} finds least. The thing is "
-        "outlined; a map's maximum is green on it and red beside it."
+        f"{len(usual)} phrases of the data set, and {place} the {len(worst)} that {judged[-1]} finds least. "
+        "The thing is outlined; a map's maximum is green on it and red beside it."
     )
-    media.write_image(path, overlay.gallery(tiles, 1 + len(methods), title))
+    tiles = [tile for number in order for tile in rows.get(number, blank)]
+    media.write_image(path, overlay.gallery(tiles, columns, title))
 
 
 def _found(cases, results, numbers):

@@ -219,9 +219,17 @@ def test_the_page_shows_usual_examples_and_the_worst(tmp_path):
     usual, worst = examples_page.choose(results, "best")
     assert usual == [0, 1, 2]
     assert sorted(worst) == [0, 1]  # one of each picture, and not the one that `best` finds
-    page = tmp_path / "page.png"
-    examples_page.write(page, cases, results, [attribution.PAPERS, "best", scoring.MEAN_MAP], "mean")
-    assert media.read_image(page).shape[1] > 3 * overlay.MIN_TILE
+
+
+def test_the_worst_stand_beside_the_usual_where_there_is_room(tmp_path, monkeypatch):
+    results, page, sizes = scoring.score(cases, [attribution.PAPERS, "best"]), tmp_path / "page.png", []
+    for n_beside in (2, 1):
+        monkeypatch.setattr(examples_page, "N_BESIDE", n_beside)
+        examples_page.write(page, cases, results, [attribution.PAPERS, "best", scoring.MEAN_MAP], "mean")
+        sizes.append(media.read_image(page).shape)
+    (low, wide, _), (high, narrow, _) = sizes
+    assert narrow == 3 * (overlay.MIN_TILE + overlay.MARGIN) + overlay.MARGIN == (wide + overlay.MARGIN) // 2
+    assert high > low + examples_page.TILE_HEIGHT  # five rows, and three
 
 
 def test_the_worst_are_those_of_a_method_and_not_of_a_baseline(tmp_path, monkeypatch):
