@@ -20,7 +20,8 @@ import efficientnet_lite0
 import geometry
 from errors import UserError
 
-CHUNK = 16  # frames at a time, which bounds the memory; larger chunks are hardly quicker
+CHUNK = 16  # frames at a time; larger chunks are hardly quicker
+PIXELS_AT_ONCE = CHUNK * 512**2  # fewer frames if they are larger than that, which bounds the memory
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -163,8 +164,9 @@ class Extractor:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
             raise ValueError(f"frames must be uint8 [n, {size}, {size}, 3], not {frames.dtype} {list(frames.shape)}")
         grids = np.empty((len(frames), *self.grid, self.dim), np.float32)  # [n, Gy, Gx, D]
-        for start in range(0, len(frames), CHUNK):
-            grids[start : start + CHUNK] = self._forward(frames[start : start + CHUNK])
+        chunk = max(min(CHUNK, PIXELS_AT_ONCE // size**2), 1)
+        for start in range(0, len(frames), chunk):
+            grids[start : start + chunk] = self._forward(frames[start : start + chunk])
         return grids
 
 

@@ -105,6 +105,16 @@ def test_any_number_of_frames_is_one_trace(lite0):
     assert lite0._forward.experimental_get_tracing_count() == 1
 
 
+def test_large_frames_are_fewer_at_a_time(lite0, monkeypatch):
+    frames, sizes, forward = random_frames(5, 256), [], lite0._forward
+    together = lite0(frames)
+    monkeypatch.setattr(lite0, "_forward", lambda some: (sizes.append(len(some)), forward(some))[1])
+    for pixels in (2 * 256**2, 256**2 - 1):
+        monkeypatch.setattr(cnn, "PIXELS_AT_ONCE", pixels)
+        np.testing.assert_allclose(lite0(frames), together, atol=1e-4)
+    assert sizes == [2, 2, 1, 1, 1, 1, 1, 1]
+
+
 def test_bfloat16_changes_little(lite0):
     frames = random_frames(2, 256)
     half = cnn.load("efficientnet_lite0", precision="bfloat16")
