@@ -129,7 +129,8 @@ def single_linear(scene, word_ids):
 def best(scene, word_ids):
     """`single_linear` of descriptors from several sizes of the picture (`MULTI_SCALE`), with what stands around a cell.
 
-    (12) a Gaussian of the map with a sigma of SURROUNDINGS. Beyond the edge of the picture there is 0, as for grey.
+    (12) a Gaussian of the map with a sigma of SURROUNDINGS. Beyond the edge of the picture there is 0, as there is for
+    the mean grey cell.
     """
     maps = single_linear(scene, word_ids)
     sigma = [SURROUNDINGS * side for side in maps.shape[1:]]

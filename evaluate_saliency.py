@@ -240,7 +240,10 @@ def main():
     table = tabulate(results, by_word=args.dataset == "Demo")
     everything, hidden = table["all"], cut_off(results)
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
-    print(f"{everything['n']} phrases of {everything['pictures']} pictures; in %, faithfulness in nats")
+    print(
+        f"{everything['n']} phrases of {everything['pictures']} pictures, --phrase {args.phrase}; "
+        "in %, faithfulness in nats"
+    )
     there = {name for method in results.scores for name in everything[method]}
     show_methods(everything, [name for name in MEASURES if name in there], seconds)
     above = [f"{measure} - {base}" for base in BASES for measure in MEASURES if measure.startswith("pointing")]

@@ -18,8 +18,6 @@ import geometry
 
 TOLERANCE = 15  # pixels of the photograph beside the thing that `pointing_15` forgives
 SIDE = 50  # places a side at which a picture is compared with the map
-PHRASE_SCORES = ("pointing", "pointing_15", "correctness", "auc")
-CLIP_SCORES = ("pointing", "pointing_frame", "correctness", "auc", "temporal")
 
 
 def share_inside(values, inside):
@@ -90,8 +88,9 @@ def maxima(raw_map, height, width, box=None):
 
 
 def score_map(raw_map, region, height, width, box=None):
-    """Score a map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of PHRASE_SCORES.
+    """Score a map [Gy, Gx] over a photograph of height x width pixels against a region -> dict of scores.
 
+    They are pointing, pointing_15, correctness and auc.
     `box`: as for `maxima`. Nothing is salient beside it.
     """
     box = box or geometry.box_whole(height, width)
@@ -101,7 +100,7 @@ def score_map(raw_map, region, height, width, box=None):
 
 
 def score_region(region):
-    """What needs no map -> {"centre": ..., "chance": ...}, dicts of those of PHRASE_SCORES that there are.
+    """What needs no map -> {"centre": ..., "chance": ...}, dicts of those scores of `score_map` that they have.
 
     pointing by chance is the share of the photograph that the region takes.
     """
@@ -124,8 +123,9 @@ def share_cut_off(region, height, width, box):
 
 
 def score_clip(maps, mask, when):
-    """Score the maps [F, Gy, Gx] of one word of one clip -> dict of CLIP_SCORES.
+    """Score the maps [F, Gy, Gx] of one word of one clip -> dict of scores.
 
+    They are pointing, pointing_frame, correctness, auc and temporal.
     mask: bool [F, H, W], not empty; when: bool [F], the frames in which the thing is there, or does what the word says.
     pointing: the maximum over all frames and pixels; pointing_frame: each frame's own, over the frames in which the
     thing can be seen; temporal: of the maps' means over the cells.

@@ -13,6 +13,8 @@ import tensorflow as tf
 # Logits [regions, T, V] are the largest thing in memory: so many of them at once, 4 bytes each.
 LOGITS_AT_ONCE = 64 * 2**20
 
+RESOLUTION = 1e-6  # nats: float32 holds the logarithm of a probability hardly finer
+
 
 @tf.function(reduce_retracing=True)
 def _word_log_probs(model, descriptors, word_ids):
@@ -67,11 +69,11 @@ def full_input_log_probs(model, descriptors, word_ids):
 # From raw maps to saliency in [0, 1]. None of these changes its argument.
 
 
-def _min_max(values, axis):
-    """Scale to [0, 1] along `axis`; where the range is zero everything becomes 0."""
+def _min_max(values, axis, least=0):
+    """Scale to [0, 1] along `axis`; where the range is not above `least` everything becomes 0."""
     low, high = values.min(axis=axis, keepdims=True), values.max(axis=axis, keepdims=True)
     span = high - low
-    return np.where(span > 0, (values - low) / np.where(span > 0, span, 1), 0)
+    return np.where(span > least, (values - low) / np.where(span > least, span, 1), 0)
 
 
 def smooth_descriptors(grids):
@@ -94,8 +96,11 @@ def smooth_stream(batches):
 
 
 def normalize_linear(maps):
-    """The paper's: per word, min-max over all frames and regions: [F, T, Gy, Gx] -> [0, 1]."""
-    return _min_max(np.asarray(maps), (0, 2, 3))
+    """The paper's: per word, min-max over all frames and regions: [F, T, Gy, Gx] -> [0, 1].
+
+    A word whose whole range is within RESOLUTION does not depend on what is seen: zeros.
+    """
+    return _min_max(np.asarray(maps), (0, 2, 3), RESOLUTION)
 
 
 def subtract_word_mean(maps):

@@ -146,7 +146,7 @@ class Photograph(Case):
         return self.image, self.asked[k].region.distance(*np.meshgrid(*middle, indexing="ij")) == 0
 
     def score(self, k, maps, box=None):
-        """Maps [1, Gy, Gx] over the box, by default this one's -> dict of localization.PHRASE_SCORES."""
+        """Maps [1, Gy, Gx] over the box, by default this one's -> dict of scores, see localization.score_map."""
         return localization.score_map(maps[0], self.asked[k].region, self.height, self.width, box or self.box)
 
     def baselines(self, k):
@@ -209,7 +209,7 @@ class Clip(Case):
         return next(media.read_frames(self.path, indices=[frame]))[0], self.asked[k].mask[frame]
 
     def score(self, k, maps, box=None):
-        """Maps [F, Gy, Gx], or one for all frames -> dict of localization.CLIP_SCORES."""
+        """Maps [F, Gy, Gx], or one for all frames -> dict of scores, see localization.score_clip."""
         named = self.asked[k]
         every = np.broadcast_to(maps, (len(named.mask), *maps.shape[1:]))
         return localization.score_clip(every, named.mask, named.when)
