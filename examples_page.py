@@ -40,25 +40,26 @@ def marked(frame, raw_map, box, inside):
     """
     height, width = inside.shape
     linear = saliency.normalize_linear(raw_map[None, None])[0, 0]
-    tile, scale = _tile(overlay.heat(frame, linear, box), inside)
+    tile, scale, left = _tile(overlay.heat(frame, linear, box), inside)
     for y, x in zip(*localization.maxima(raw_map, height, width, box), strict=True):
         hit = inside[min(int(y * height), height - 1), min(int(x * width), width - 1)]
-        y, x = y * height * scale, x * width * scale
+        y, x = y * height * scale, left + x * width * scale
         colour = HIT if hit else MISS
         ImageDraw.Draw(tile).ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour, outline=(0, 0, 0), width=2)
     return np.asarray(tile)
 
 
 def _tile(picture, inside):
-    """A picture with the outline of what is `inside`, in the upper left of a tile -> tile, its scale."""
+    """A picture with the outline of what is `inside`, in the upper middle of a tile -> tile, its scale, its left."""
     scale = min(TILE_HEIGHT / inside.shape[0], TILE_WIDTH / inside.shape[1])
     size = [max(round(side * scale), 1) for side in inside.shape[::-1]]
     small = np.array(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
     there = np.asarray(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
     small[there & ~scipy.ndimage.binary_erosion(there, iterations=2)] = OUTLINE
     tile = Image.new("RGB", (TILE_WIDTH, TILE_HEIGHT), overlay.PAPER)
-    tile.paste(Image.fromarray(small))
-    return tile, scale
+    left = (TILE_WIDTH - size[0]) // 2
+    tile.paste(Image.fromarray(small), (left, 0))
+    return tile, scale, left
 
 
 def write(path, cases, results, methods, reading):

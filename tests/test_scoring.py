@@ -242,11 +242,11 @@ def test_the_worst_are_those_of_a_method_and_not_of_a_baseline(tmp_path, monkeyp
 
 
 def test_a_hit_is_green_and_a_miss_red():
-    frame, inside = np.full((90, 120, 3), 128, np.uint8), np.zeros((90, 120), bool)
-    inside[:, :60] = True
+    frame, inside = np.full((90, 90, 3), 128, np.uint8), np.zeros((90, 90), bool)
+    inside[:, :45] = True
     for values, colour in (((1.0, 0.0), examples_page.HIT), ((0.0, 1.0), examples_page.MISS)):
         tile = examples_page.marked(frame, np.array([values]), None, inside)
-        x = 50 if values[0] else 150  # of 200 pixels: the middle of the left, or the right, cell
+        x = 62 if values[0] else 137  # of 200 pixels, 150 of them picture: the middle of the left, or the right, cell
         assert tuple(tile[75, x]) == colour
 
 
