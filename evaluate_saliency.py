@@ -204,6 +204,27 @@ def show_rows(table, measure):
         print(f"{name:16s}{row['n']:6d}" + "".join(f"{cell:>22s}" for cell in cells))
 
 
+def show(about, table):
+    """Print the tables: `table` as from `tabulate`; about: what is stored beside it in the JSON file."""
+    everything, hidden = table["all"], about["cut_off"]
+    there = {name for method in everything if method not in ("n", "pictures") for name in everything[method]}
+    count = f"{everything['n']} phrases of {everything['pictures']} pictures"
+    print(f"{count}, --phrase {about['phrase']}; in %, faithfulness in nats")
+    show_methods(everything, [name for name in MEASURES if name in there], about["seconds"])
+    above = [f"{measure} - {base}" for base in BASES for measure in MEASURES if measure.startswith("pointing")]
+    print("\nthe pointing game, minus that of the frame's centre and of the paper's maps")
+    show_methods(everything, [name for name in above if name in there], {})
+    for name, cost in about["cnn_seconds"].items():
+        print(f"the CNN, {name}: {1000 * cost:.0f} ms a picture")
+    if hidden["cut"]:
+        share = f"{hidden['share']:.0%} of all of them is out of sight"
+        print(f"the crop cuts {hidden['cut']} regions, {hidden['wholly']} of them wholly: {share}")
+    for measure in ("pointing", "pointing_15"):
+        if measure in everything["chance"]:
+            print(f"\n{MEASURES[measure][0]}, in %")
+            show_rows(table, measure)
+
+
 def cut_off(results):
     """What the geometry of the captioner hides of the regions: how many it cuts, how many wholly, their mean share."""
     shares = [one["cut_off"] for one in results.about if one["cut_off"] == one["cut_off"]]  # nan: smaller than a place
@@ -238,35 +259,16 @@ def main():
         )
 
     table = tabulate(results, by_word=args.dataset == "Demo")
-    everything, hidden = table["all"], cut_off(results)
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
-    print(
-        f"{everything['n']} phrases of {everything['pictures']} pictures, --phrase {args.phrase}; "
-        "in %, faithfulness in nats"
-    )
-    there = {name for method in results.scores for name in everything[method]}
-    show_methods(everything, [name for name in MEASURES if name in there], seconds)
-    above = [f"{measure} - {base}" for base in BASES for measure in MEASURES if measure.startswith("pointing")]
-    print("\nthe pointing game, minus that of the frame's centre and of the paper's maps")
-    show_methods(everything, [name for name in above if name in there], {})
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
-    for name, cost in looking.items():
-        print(f"the CNN, {name}: {1000 * cost:.0f} ms a picture")
-    if hidden["cut"]:
-        share = f"{hidden['share']:.0%} of all of them is out of sight"
-        print(f"the crop cuts {hidden['cut']} regions, {hidden['wholly']} of them wholly: {share}")
-    for measure in ("pointing", "pointing_15"):
-        if measure in everything["chance"]:
-            print(f"\n{MEASURES[measure][0]}, in %")
-            show_rows(table, measure)
-
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
-    about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": hidden}
+    about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": cut_off(results)}
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}
     files.write_json(folder / f"saliency_scores{suffix}.json", {**about, "scores": table})
     page = folder / f"saliency_examples{suffix}.png"
     examples_page.write(page, cases, results, methods, args.phrase)
+    show(about, table)
     print(f"these numbers: {folder / f'saliency_scores{suffix}.json'}\nexamples: {page}", file=sys.stderr)
 
 
