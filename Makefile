@@ -11,8 +11,7 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	@# A worker takes file after file; the one that takes longest goes first, or it would run alone at the end.
-	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
-	  $(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
+	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
 
 # The bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k.
 flickr8k: $(VENV)/.installed

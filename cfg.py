@@ -9,7 +9,7 @@ import math
 import typing
 from pathlib import Path
 
-from errors import UserError
+from system.errors import UserError
 
 BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"  # the captioner that comes with the program
 

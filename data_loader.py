@@ -5,8 +5,8 @@ import difflib
 
 import numpy as np
 
-import files
-from errors import UserError
+from system import files
+from system.errors import UserError
 
 # Words
 

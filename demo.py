@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cfg
-import errors
+from system import errors
 
 N_VIDEOS = 6
 N_SCORED = 40  # clips whose maps are scored

@@ -22,10 +22,8 @@ import itertools
 import sys
 
 import cfg
-import device
-import errors
-import files
-from errors import UserError
+from system import device, errors, files
+from system.errors import UserError
 
 TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
 WELL_KNOWN = 400  # so often the last word of a phrase was seen in training
@@ -84,8 +82,8 @@ def parse_args():
 
 def chosen_methods(names):
     """The names of the methods to score; UserError for one that there is not."""
-    import attribution
-    import scoring
+    from evaluation import scoring
+    from explain import attribution
 
     names = list(dict.fromkeys(names or [attribution.PAPERS]))
     for name in names:
@@ -98,9 +96,8 @@ def find_cases(args, saved, eye):
 
     UserError where data are missing.
     """
-    import annotations
-    import grounding
-    import scoring
+    from datasets import annotations, grounding
+    from evaluation import scoring
 
     if args.dataset != "COCO":
         saved.check_dataset(args.dataset)
@@ -145,7 +142,7 @@ def tabulate(results, by_word):
 
     Every measure is also given minus that of each of the BASES. The row "mean of kinds" has the means of their means.
     """
-    import localization
+    from evaluation import localization
 
     scores, table = _with_differences(results.scores), {}
     kinds, pictures = ([one[key] for one in results.about] for key in ("kind", "group"))
@@ -238,10 +235,9 @@ def main():
     import numpy as np
     from tqdm import tqdm
 
-    import checkpoint
-    import examples_page
-    import explanation
-    import scoring
+    from captioner import checkpoint
+    from evaluation import examples_page, scoring
+    from explain import explanation
 
     experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
     methods = chosen_methods(args.methods)

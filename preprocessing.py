@@ -15,8 +15,7 @@ import argparse
 import time
 
 import cfg
-import device
-import errors
+from system import device, errors
 
 
 def parse_args():
@@ -30,15 +29,15 @@ def main():
     args = parse_args()
     config = cfg.from_arguments(args)
 
-    import annotations
     import data_loader
-    import descriptors
+    from datasets import annotations
+    from vision import descriptors
 
     if config.dataset == "Demo":
-        import demo_data
+        from datasets.demo import clips as demo_clips
 
-        if not demo_data.is_complete(config.data_dir):
-            demo_data.generate(config.data_dir)
+        if not demo_clips.is_complete(config.data_dir):
+            demo_clips.generate(config.data_dir)
     annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
     device.start_tensorflow(args.gpu)
     start = time.perf_counter()

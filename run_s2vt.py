@@ -16,8 +16,7 @@ import argparse
 import sys
 
 import cfg
-import device
-import errors
+from system import device, errors
 
 # What --set may change in a checkpoint to hand on.
 EXPORT_SETTINGS = ("beam_size", "length_penalty", "precision", "cnn_precision", "saliency_input_size")
@@ -46,8 +45,7 @@ def parse_args():
 
 def train(args):
     """--train: from the initial weights, or from the last checkpoint, to the last epoch."""
-    import checkpoint
-    import training
+    from captioner import checkpoint, training
 
     if args.resume:
         trainer = training.resume(cfg.from_arguments(args, settings=False), args.set)
@@ -74,7 +72,7 @@ def train(args):
 
 def test(args):
     """--test: print the scores of one checkpoint on one split."""
-    import testing
+    from captioner import testing
 
     experiment = cfg.from_arguments(args, settings=False).experiment
     run, predictions = testing.test(args.dataset, experiment, args.checkpoint, args.split, args.set)
@@ -91,7 +89,7 @@ def test(args):
 
 def export(args):
     """--export: a checkpoint without what only training needs."""
-    import checkpoint
+    from captioner import checkpoint
 
     experiment = cfg.from_arguments(args, settings=False).experiment
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, EXPORT_SETTINGS)

@@ -19,9 +19,8 @@ import itertools
 from pathlib import Path
 
 import cfg
-import device
-import errors
-from errors import UserError
+from system import device, errors
+from system.errors import UserError
 
 
 def parse_args():
@@ -68,7 +67,7 @@ def parse_args():
 
 def media_paths(args, saved):
     """The files that the command line names; UserError for an unknown id, or where two would share a picture."""
-    import annotations
+    from datasets import annotations
 
     if args.media is not None:
         paths = [Path(path) for path in args.media]
@@ -84,7 +83,7 @@ def media_paths(args, saved):
 
 def read_sentences(sentence):
     """The sentences to explain: one, those of a .txt file, or None for the captioner's own."""
-    import files
+    from system import files
 
     if sentence is None or not sentence.endswith(".txt"):
         return [sentence]
@@ -110,9 +109,8 @@ def show(explained, picture, numbers, is_own):
 def main():
     args = parse_args()
     device.start_tensorflow(args.gpu)
-    import attribution
-    import checkpoint
-    import explanation
+    from captioner import checkpoint
+    from explain import attribution, explanation
 
     method = args.method or attribution.PAPERS
     attribution.check(method, "--method")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ow
 
 import bench
 
-import device
+from system import device
 
 
 def show(title, contenders, rounds=5):

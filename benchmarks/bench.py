@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
-import device
+from system import device
 
 HERE = Path(__file__).resolve().parent
 D, H, E, N, L, V, B = 2048, 1300, 300, 26, 25, 20_000, 100  # the paper's size; axes as in s2vt_model.py
@@ -144,7 +144,7 @@ def training(rounds):
 
 def training_step(model):
     """The step that run_s2vt.py takes, as a function of (descriptors, ids, mask)."""
-    import training as stage
+    from captioner import training as stage
 
     step = stage.make_step(model, stage.Adam(5e-4, epsilon=1e-8), "float32")
     return lambda *batch: float(step(*batch, (0, 0)))
@@ -218,7 +218,7 @@ def saliency(rounds):
 
 def write_clip(path, n_frames=FRAMES):
     """A clip of 640 x 360 with movement everywhere."""
-    import media
+    from vision import media
 
     source = f"testsrc2=size=640x360:rate={FPS},trim=end_frame={n_frames}"
     command = [media.ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", path]
@@ -238,9 +238,8 @@ def descriptors(rounds):
     import plain_visualization
 
     import cfg
-    import cnn
-    import descriptors as stage
-    import media
+    from vision import cnn, media
+    from vision import descriptors as stage
 
     with tempfile.TemporaryDirectory() as folder:
         clip, weights = f"{folder}/clip.mp4", f"{folder}/inception_v3.weights.h5"
@@ -271,7 +270,7 @@ def overlay(rounds):
     """One frame of the overlay video, six words."""
     import plain_visualization
 
-    import overlay as drawing
+    from explain import overlay as drawing
 
     rng, words = np.random.default_rng(0), SENTENCE.split()
     frame, maps = rng.integers(0, 256, (360, 640, 3), np.uint8), rng.random((WORDS, 8, 8))
@@ -288,8 +287,8 @@ def overlay(rounds):
 def write_experiment(folder, weights):
     """A checkpoint of the paper's size with random weights, as run_s2vt.py would leave it."""
     import cfg
-    import checkpoint
     import data_loader
+    from captioner import checkpoint
 
     vocabulary = data_loader.Vocabulary([".", *dict.fromkeys(SENTENCE.split()), *(f"word{k}" for k in range(V - 6))])
     config = dataclasses.replace(cfg.DATASETS["MSR-VTT"], experiment=str(folder), cnn_weights=str(weights))

@@ -16,8 +16,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
-import device
-import media
+from system import device
+from vision import media
 
 
 def write_jpegs(clip, folder):
@@ -67,9 +67,9 @@ def main():
     import tensorflow as tf
     from plain_captioner import PlainCaptioner
 
-    import checkpoint
-    import cnn
     import saliency
+    from captioner import checkpoint
+    from vision import cnn
 
     saved = checkpoint.load(checkpoint.choose(experiment))
     extractor = cnn.load(saved.config.cnn, saved.config.cnn_weights)

@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
 import cfg
-import device
+from system import device
 
 EXACT = {"descriptor_dtype": "float32", "cnn_precision": "float32", "precision": "float32"}
 CHANGES = {
@@ -38,12 +38,12 @@ def parse_args():
 
 def measure(folder, settings, limit):
     """Raw maps and losses of some images under some settings -> list of maps [T, cells], array of losses."""
-    import annotations
-    import checkpoint
     import data_loader
-    import descriptors
-    import explanation
     import saliency
+    from captioner import checkpoint
+    from datasets import annotations
+    from explain import explanation
+    from vision import descriptors
 
     saved = checkpoint.load(folder, [f"{name}={value}" for name, value in settings.items()], EXACT)
     config = dataclasses.replace(saved.config, saliency_input_size=None)
@@ -63,7 +63,7 @@ def measure(folder, settings, limit):
 def main():
     args = parse_args()
     device.start_tensorflow()
-    import checkpoint
+    from captioner import checkpoint
 
     folder = checkpoint.choose(args.experiment or cfg.DATASETS[args.dataset].experiment)
     maps, losses = measure(folder, EXACT, args.limit)

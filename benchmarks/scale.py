@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ow
 
 import bench
 
-import device
+from system import device
 
 
 def frames():
     """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to the mp4."""
     import cfg
-    import checkpoint
     import data_loader
+    from captioner import checkpoint
 
     with tempfile.TemporaryDirectory() as folder:
         experiment = Path(folder, "experiment")

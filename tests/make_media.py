@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 
-import media
+from vision import media
 
 STEP = 5  # of brightness from one numbered frame to the next
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import cfg
-import training
+from captioner import training
 
 COLOURS = ("red", "green", "blue")
 SPLITS = ("train",) * 7 + ("validate",) * 5 + ("test",) * 3

@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "coco-caption")]
 
 import caption_scores  # noqa: E402
 
-from errors import UserError  # noqa: E402
+from system.errors import UserError  # noqa: E402
 
 REFERENCES = {"x": ["a dog runs in the park"], "y": ["two small birds sit on a wire"]}
 IDENTICAL = {i: captions[0] for i, captions in REFERENCES.items()}

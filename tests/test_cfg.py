@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cfg
-from errors import UserError
+from system.errors import UserError
 
 VIDEOS, IMAGES = cfg.DATASETS["MSR-VTT"], cfg.DATASETS["Flickr30k"]
 NUMBERS = [

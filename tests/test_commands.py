@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import media
+from vision import media
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220)}
@@ -132,7 +132,7 @@ def inception_weights(tmp_path_factory):
     """A weights file with small random weights, made once."""
     path = tmp_path_factory.getbasetemp() / "inception.weights.h5"
     if not path.exists():
-        import device
+        from system import device
 
         device.start_tensorflow()
         import keras

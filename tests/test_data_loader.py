@@ -9,10 +9,10 @@ import pytest
 
 import cfg
 import data_loader
-import device
-from annotations import Medium
 from data_loader import Vocabulary
-from errors import UserError
+from datasets.annotations import Medium
+from system import device
+from system.errors import UserError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 

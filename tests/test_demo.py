@@ -10,10 +10,10 @@ from test_commands import SMALL, run, settings
 
 import cfg
 import data_loader
-import demo_data
-import media
-import training
-from errors import UserError
+from captioner import training
+from datasets.demo import clips as demo_clips
+from system.errors import UserError
+from vision import media
 
 DEMO = ("--dataset", "Demo")
 COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
@@ -23,8 +23,7 @@ COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
 def trained(tmp_path_factory):
     """The folder after stages 1 and 2."""
     folder = tmp_path_factory.mktemp("demo")
-    sizes = ("--n_train", "3", "--n_validate", "1", "--n_test", "1")
-    run("demo_data.py", "--seed", "5", *sizes, "--workers", "1", cwd=folder)
+    demo_clips.generate(folder / "DATA/Demo", seed=5, n_train=3, n_validate=1, n_test=1, workers=1)
     assert "5 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
     run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=16"), cwd=folder)
     return folder
@@ -39,7 +38,7 @@ def test_maps_are_scored_for_every_word_that_names_something(trained):
     words = {word for word in stored["scores"] if not word.startswith("all")}
     info = json.loads((trained / "DATA/Demo/test_videodatainfo.json").read_text())
     said = {word for sentence in info["sentences"] for word in sentence["caption"].split()}
-    assert words and words <= said & set(demo_data.WORD_CLASSES)
+    assert words and words <= said & set(demo_clips.WORD_CLASSES)
     for name, row in stored["scores"].items():
         assert name in printed
         assert 0 < row["chance"]["pointing"][0] < 0.5
@@ -49,7 +48,7 @@ def test_maps_are_scored_for_every_word_that_names_something(trained):
         # The mean map is the same in every frame.
         assert 0 < row["chance"]["temporal"][0] == pytest.approx(row["mean_map"]["temporal"][0])
     assert np.isfinite(stored["scores"]["all"]["single_linear"]["faithfulness"]).all()
-    nouns = [word for word in words if demo_data.WORD_CLASSES[word] == "noun"]
+    nouns = [word for word in words if demo_clips.WORD_CLASSES[word] == "noun"]
     assert stored["scores"]["all nouns"]["n"] == sum(stored["scores"][word]["n"] for word in nouns)
     assert media.read_image(experiment / "saliency_examples.png").ndim == 3
 
@@ -58,7 +57,7 @@ def test_the_own_caption_is_explained_as_a_gif(trained):
     printed = run("visualization.py", *DEMO, "--media_id", "video4", "--format", "gif", *COARSE, cwd=trained)
     assert "(the captioner's own caption)" in printed
     (gif,) = (trained / "experiments/Demo/saliency").glob("video4-*-own.gif")
-    n_frames = demo_data.load_truth(trained / "DATA/Demo", "video4").masks.shape[1]
+    n_frames = demo_clips.load_truth(trained / "DATA/Demo", "video4").masks.shape[1]
     assert media.probe(gif).n_frames == n_frames  # 12 frames a second: all of them
     with np.load(gif.with_suffix(".npz")) as arrays:
         assert arrays["own_caption"]
@@ -81,7 +80,3 @@ def test_what_does_not_fit_is_told_before_the_old_experiment_is_removed(trained,
     with pytest.raises(UserError, match=message):
         training.start(config)
     assert sorted(trained.glob("experiments/Demo/*")) == before
-
-
-def test_a_negative_seed_is_told(tmp_path):
-    assert "the seed -1 is negative" in run("demo_data.py", "--seed", "-1", cwd=tmp_path, status=2)

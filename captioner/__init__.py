@@ -1,0 +1,1 @@
+"""A captioner's life: trained, saved, tested."""

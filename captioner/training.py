@@ -1,0 +1,329 @@
+"""Training: Adam on the loss of the captions, with checkpoints from which a run goes on to the bit."""
+
+import contextlib
+import dataclasses
+import functools
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+import data_loader
+from captioner import checkpoint, related_words, self_critical
+from datasets import annotations
+from system import files
+from system.errors import UserError
+from vision import cnn
+
+# What --resume may change: neither the shapes nor the sense of the weights depend on it.
+RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
+
+PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+(-penalty[\d.e-]+)?)?\.json")  # what --test writes
+
+
+MODEL_CARD = "MODEL_CARD.md"  # beside a captioner that is published
+
+
+class Adam(keras.optimizers.Adam):
+    """Adam by TensorFlow's own kernel, which goes over weights and moments once: the same numbers, sooner."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable; what Keras calls for each of them."""
+        k = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[k].value.handle,
+            v=self._velocities[k].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+def make_optimizer(config, n_steps):
+    """Adam as `config` asks for it, for a run of so many steps."""
+    rate = config.learning_rate
+    if config.learning_rate_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, n_steps)
+    averages = {"use_ema": True, "ema_momentum": config.ema_decay} if config.ema_decay > 0 else {}
+    # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
+    decay = config.weight_decay or None
+    optimizer = Adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=decay, **averages)
+    optimizer.exclude_from_weight_decay(var_names=[r"_b\b", r"_bias\b"])
+    return optimizer
+
+
+def batch_signature(model, descriptor_dtype):
+    """Of a batch, descriptors [B, N, D], captions [B, L] and masks [B, L]: one traced graph serves every size."""
+    return [
+        tf.TensorSpec([None, None, model.dim_image], descriptor_dtype),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
+    ]
+
+
+def make_step(model, optimizer, descriptor_dtype):
+    """The training step: a function of a batch and the dropout's seed [2] that changes the weights -> loss."""
+    variables = model.trainable_variables
+    optimizer.build(variables)
+
+    @tf.function(input_signature=[*batch_signature(model, descriptor_dtype), tf.TensorSpec([2], tf.int32)])
+    def step(descriptors, captions, masks, seed):
+        with tf.GradientTape() as tape:
+            loss = model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
+        gradients = tape.gradient(loss, [variable.value for variable in variables])
+        # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
+        optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
+        return loss
+
+    return step
+
+
+class Trainer:
+    """One training run: the model, Adam, and the place in the order of the samples."""
+
+    def __init__(self, config, vocabulary, model, media):
+        """`media`: all media of the data set; those of the training and the validation split are used."""
+        self.config, self.vocabulary, self.model = config, vocabulary, model
+        train, validate = (
+            data_loader.usable_media(config, annotations.split_media(media, split)) for split in ("train", "validate")
+        )
+        self._media = train, validate
+        self.samples = data_loader.training_samples(config, vocabulary, train)
+        self.validation = data_loader.validation_samples(config, vocabulary, validate)
+        self.step = 0
+        self.losses_since_save = []  # of the training steps since the last row of the loss table
+        self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
+        self.steps_per_epoch = self.samples.n_batches()
+        self.last_step = self.steps_per_epoch * config.n_epochs
+        self.optimizer = make_optimizer(config, self.last_step)
+
+        self._step = make_step(model, self.optimizer, config.descriptor_dtype)
+        self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
+        self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
+
+    @functools.cached_property
+    def _self_critical(self):
+        """What the self-critical epochs train by; others can do without its tables of n-grams."""
+        dtype = self.config.descriptor_dtype
+        return self_critical.SelfCritical(self.model, self.optimizer, self.vocabulary, dtype, *self._media)
+
+    def save_points(self):
+        """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
+        every = self.config.save_every_n_epoch * self.steps_per_epoch
+        return {max(1, round(k * every)) for k in range(1, int(self.last_step / every) + 1)} | {self.last_step}
+
+    def run(self):
+        """Train from where the run stands to its end; yields after every step."""
+        while self.step < self.last_step:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            for number, batch in enumerate(self.samples.training_batches(epoch, first), first):
+                seed = self.config.seed, self.step
+                if self.step < self.first_self_critical:
+                    loss = self._step(*batch, seed)
+                else:
+                    loss = -self._self_critical.step(self.samples.media_of_batch(epoch, number), batch[0], seed)
+                self.step += 1
+                self.losses_since_save.append(float(loss))
+                yield
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Context manager: the model has the running average of its weights, where the optimizer keeps one.
+
+        Yields the weights themselves, None where there is no average.
+        """
+        if not self.optimizer.use_ema:
+            yield None
+            return
+        weights = self.model.reference_weights()
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        try:
+            yield weights
+        finally:
+            self.model.load_reference_weights(weights)
+
+    def validation_loss(self):
+        """Mean cross-entropy a word over the validation samples, without dropout; part batches count by their words.
+
+        In self-critical epochs minus the mean CIDEr-D of the captions: less than any cross-entropy.
+        """
+        with self.averaged_weights():
+            if self.step > self.first_self_critical:
+                return -self._self_critical.validate(self.validation)
+            sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
+        return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
+
+    def save(self, **losses):
+        """Write the checkpoint of this step; it takes the place of an interim one."""
+        state = {
+            "epoch": self.step / self.steps_per_epoch,
+            "n_samples": self.samples.n_captions,
+            "losses_since_save": self.losses_since_save,
+            "cnn_weights_id": data_loader.cnn_weights_id(self.config),
+            **losses,
+        }
+        where = self.config.experiment, self.step
+        with self.averaged_weights() as weights:
+            checkpoint.save(*where, self.config, self.vocabulary, self.model, self.optimizer, state, weights)
+        if self.interim is not None:
+            files.remove_folder(checkpoint.folder_of(self.config.experiment, self.interim))
+            self.interim = None
+
+    def restore(self, saved):
+        """Take step and moments from a checkpoint; the weights came with the model.
+
+        UserError where the samples are not those that it was trained on.
+        """
+        present = self.samples.n_captions
+        n_samples = saved.state.get("n_samples", present)
+        if n_samples != present:
+            raise UserError(
+                f"{saved.folder} was trained on {n_samples} captions, and now there are {present}: the media "
+                f"of {self.config.data_dir} or their descriptors have changed, so train anew, without --resume"
+            )
+        self.step = saved.state["step"]
+        self.losses_since_save = saved.state["losses_since_save"]
+        self.interim = self.step if self.losses_since_save else None  # a checkpoint that was due has reported them all
+        checkpoint.load_optimizer(saved.folder, self.optimizer, self.model)
+
+
+def start(config):
+    """A new Trainer: vocabulary from the training split, initial weights from the seed."""
+    if Path(config.experiment, MODEL_CARD).exists():
+        raise UserError(f"{config.experiment} holds a published captioner ({MODEL_CARD}): name another --experiment")
+    cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
+    media = annotations.read_media(config)
+    train = data_loader.usable_media(config, annotations.split_media(media, "train"))
+    captions = [caption for medium in train for caption in medium.captions]
+    vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
+    vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])
+    dim_image = data_loader.load_descriptors(config, train[0].id).shape[-1]
+    model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
+    trainer = Trainer(config, vocabulary, model, media)
+    remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing
+    return trainer
+
+
+def resume(config, assignments):
+    """The Trainer as the last checkpoint of `config.experiment` left it, with --set `assignments` applied."""
+    steps = checkpoint.steps(config.experiment)
+    if not steps:
+        raise UserError(f"there is no checkpoint in {config.experiment} to resume from: leave out --resume")
+    folder = checkpoint.folder_of(config.experiment, steps[-1])
+    if not (folder / "optimizer.npz").exists():
+        raise UserError(f"{folder} has no optimizer.npz, as an exported one: train anew in another --experiment")
+    saved = checkpoint.load(folder, assignments, RESUME_SETTINGS)
+    saved.check_dataset(config.dataset)
+    before = checkpoint.load_config(folder)
+    fixed = before.learning_rate_schedule != "constant" or before.self_critical_epochs > 0
+    if fixed and saved.config.n_epochs != before.n_epochs:
+        raise UserError(
+            f"n_epochs={before.n_epochs} cannot be changed any more: this run has a schedule (learning_rate_schedule, "
+            "self_critical_epochs) that ends there"
+        )
+    files.remove_partials(config.experiment)
+    saved.config = dataclasses.replace(saved.config, experiment=config.experiment)
+    saved.check_descriptors()
+    trainer = Trainer(saved.config, saved.vocabulary, saved.model, annotations.read_media(saved.config))
+    trainer.restore(saved)
+    return trainer
+
+
+def remove_experiment(experiment):
+    """Remove what an earlier --train left in the experiment's folder, and nothing else."""
+    for step in checkpoint.steps(experiment):
+        files.remove_folder(checkpoint.folder_of(experiment, step))
+    for path in Path(experiment).glob("model-*.json"):  # the predictions of --test
+        if PREDICTIONS.fullmatch(path.name):
+            path.unlink()
+    for pattern in ("loss.tsv", "scores.txt", "saliency_scores*.json"):
+        for path in Path(experiment).glob(pattern):
+            path.unlink()
+    shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)
+    files.remove_partials(experiment)
+
+
+def remove_surplus(experiment, max_to_keep):
+    """Keep the last `max_to_keep` checkpoints, and the best on validation."""
+    steps = checkpoint.steps(experiment)
+    for step in set(steps[:-max_to_keep]) - {checkpoint.best_step(experiment)}:
+        files.remove_folder(checkpoint.folder_of(experiment, step))
+
+
+class LossTable:
+    """`loss.tsv`: checkpoint, train, validation. Rows beyond step `up_to`, which a killed run lost, are dropped."""
+
+    HEADER = "checkpoint\ttrain\tvalidation\n"
+
+    def __init__(self, path, up_to):
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
+        steps = (line.split("\t")[0] for line in lines)
+        self.rows = [line for line, step in zip(lines, steps, strict=True) if step.isdecimal() and int(step) <= up_to]
+
+    def append(self, step, train_loss, validation_loss):
+        """Add a row and write the table anew."""
+        self.rows.append(f"{step}\t{train_loss:.6f}\t{validation_loss:.6f}\n")
+        files.write_text(self.path, self.HEADER + "".join(self.rows))
+
+
+@contextlib.contextmanager
+def interrupt_flag():
+    """Yields a list that is no longer empty once Ctrl-C (or SIGTERM) came; a second one interrupts at once.
+
+    An exception in the middle of a step could leave weights that belong to no step.
+    """
+    caught = []
+
+    def remember(number, _frame):
+        caught.append(number)
+        signal.signal(number, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def train(trainer):
+    """Train to the last epoch, with checkpoints, loss table and scalars -> the number of the best checkpoint.
+
+    KeyboardInterrupt after Ctrl-C, when the checkpoint of the last whole step has been written.
+    """
+    config, experiment = trainer.config, Path(trainer.config.experiment)
+    experiment.mkdir(parents=True, exist_ok=True)
+    save_points = trainer.save_points()
+    loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
+    scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
+    progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
+    with interrupt_flag() as interrupted, scalars.as_default(), progress:
+        for _ in trainer.run():
+            progress.update()
+            if trainer.step in save_points:
+                train_loss = float(np.mean(trainer.losses_since_save))
+                validation_loss = trainer.validation_loss()
+                trainer.losses_since_save = []
+                loss_table.append(trainer.step, train_loss, validation_loss)
+                trainer.save(train_loss=train_loss, validation_loss=validation_loss)
+                remove_surplus(experiment, config.max_to_keep)
+                tf.summary.scalar("loss/train", train_loss, trainer.step)
+                tf.summary.scalar("loss/validation", validation_loss, trainer.step)
+                progress.set_postfix(train=f"{train_loss:.3f}", validation=f"{validation_loss:.3f}")
+            if interrupted:
+                if trainer.step not in save_points:
+                    trainer.save()
+                raise KeyboardInterrupt
+    return checkpoint.best_step(experiment)

@@ -1,0 +1,1 @@
+"""What lies on disk: layouts, captions, splits, boxes and masks, stored descriptors."""

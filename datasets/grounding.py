@@ -1,0 +1,247 @@
+"""Where the words of a caption are in the photograph: boxes of Flickr30k Entities, masks of COCO.
+
+    for captioned in grounding.read_coco("DATA/COCO"):   # one for each caption
+        captioned.image, captioned.words, captioned.phrases
+
+A phrase is a group of words that name something, and the region where it is.
+"""
+
+import collections
+import contextlib
+import functools
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+
+from data_loader import tokenize
+from system import files
+from system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """A region of boxes (left, top, right, bottom), float [n, 4], in pixels of a photograph of height x width."""
+
+    boxes: np.ndarray
+    height: int
+    width: int
+
+    def distance(self, y, x):
+        """How far the points (y, x), arrays in shares of the photograph, are from the region: in pixels, 0 inside."""
+        y, x = (np.asarray(y) * self.height)[..., None], (np.asarray(x) * self.width)[..., None]
+        left, top, right, bottom = self.boxes.T  # each [n]
+        outside_y = np.maximum(0, np.maximum(top - y, y - bottom))  # [..., n]
+        outside_x = np.maximum(0, np.maximum(left - x, x - right))
+        return np.hypot(outside_y, outside_x).min(axis=-1)
+
+
+@functools.lru_cache(maxsize=16)
+def _distances(height, width, counts):
+    """How far each pixel is from those of a run-length encoded mask: [height, width]; kept while a phrase is scored."""
+    return scipy.ndimage.distance_transform_edt(~Mask({"size": [height, width], "counts": counts}).mask)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A region of pixels, not empty, run-length encoded as pycocotools does it: thousands of them fit into memory."""
+
+    rle: dict
+
+    @property
+    def mask(self):
+        """bool [height, width]."""
+        from pycocotools import mask
+
+        return mask.decode(self.rle) > 0
+
+    def distance(self, y, x):
+        """As `Boxes.distance`."""
+        height, width = self.rle["size"]
+        distances = _distances(height, width, self.rle["counts"])
+        rows = np.minimum((np.asarray(y) * height).astype(int), height - 1)
+        columns = np.minimum((np.asarray(x) * width).astype(int), width - 1)
+        return distances[rows, columns]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """`places`: which words of the caption, counted from 0; `kind`: the type or category of what they name."""
+
+    places: tuple
+    kind: str
+    region: Boxes | Mask
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """A caption as words (data_loader.tokenize), with its phrases that have a region."""
+
+    image: Path
+    words: tuple
+    phrases: tuple
+
+
+# Flickr30k Entities (Plummer et al., ICCV 2015)
+
+_PHRASE = re.compile(r"\[/EN#(\d+)/(\S+) ([^\]]*)\]|(\S+)")
+
+
+def parse_sentence(line):
+    """A line of Entities -> its words, and for each phrase its places, chain number and type.
+
+    Punctuation that `tokenize` drops is no word; of several types (`people/scene`) the first counts.
+    """
+    words, phrases = [], []
+    for chain, kinds, text, other in _PHRASE.findall(line):
+        found = tokenize(text or other)
+        if chain and found:
+            phrases.append((tuple(range(len(words), len(words) + len(found))), int(chain), kinds.split("/")[0]))
+        words += found
+    return tuple(words), phrases
+
+
+def read_boxes(path):
+    """An annotation file of Entities -> dict of chain number -> Boxes. UserError where it is not one."""
+    import defusedxml
+    import defusedxml.ElementTree
+
+    try:
+        root = defusedxml.ElementTree.fromstring(files.read_text(path, "boxes of Flickr30k Entities"))
+        width, height = (int(root.findtext(f"size/{side}")) for side in ("width", "height"))
+        boxes = collections.defaultdict(list)
+        for thing in root.iter("object"):
+            for box in thing.iter("bndbox"):
+                corners = [float(box.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")]
+                for name in thing.iter("name"):
+                    boxes[int(name.text)].append(corners)
+    except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not boxes of Flickr30k Entities ({error})") from None
+    return {chain: Boxes(np.array(found), height, width) for chain, found in boxes.items()}
+
+
+def read_entities(folder, media):
+    """The captions of Entities for some media (annotations.Medium) -> list of CaptionedImage.
+
+    `folder` holds `Sentences/<id>.txt` and `Annotations/<id>.xml`, <id> being an image's name up to the first `_`. A
+    phrase without a box, or of the type `notvisual`, is left out. UserError where there is no file for an image.
+    """
+    captioned = []
+    for medium in media:
+        name = medium.path.stem.partition("_")[0]
+        boxes = read_boxes(Path(folder) / "Annotations" / f"{name}.xml")
+        sentences = files.read_text(Path(folder) / "Sentences" / f"{name}.txt", "captions of Flickr30k Entities")
+        for line in filter(str.strip, sentences.split("\n")):
+            words, found = parse_sentence(line)
+            phrases = [
+                Phrase(places, kind, boxes[chain])
+                for places, chain, kind in found
+                if chain in boxes and kind != "notvisual"
+            ]
+            captioned.append(CaptionedImage(medium.path, words, tuple(phrases)))
+    return captioned
+
+
+# COCO (Lin et al., ECCV 2014)
+
+# Words that name a category, beside its own name and that with an s.
+COCO_WORDS = {
+    "person": "man men woman women boy boys girl girls child children kid kids lady guy people player players rider "
+    "skier surfer skateboarder snowboarder baby batter catcher",
+    "bicycle": "bike bikes",
+    "motorcycle": "motorbike motorbikes motorcyclist",
+    "airplane": "plane planes jet jets aircraft airplanes",
+    "bus": "buses",
+    "dog": "puppy puppies",
+    "cat": "kitten kittens",
+    "cow": "cattle calf",
+    "horse": "pony",
+    "couch": "sofa",
+    "tv": "television",
+    "cell phone": "phone cellphone",
+    "dining table": "table",
+    "refrigerator": "fridge",
+    "sports ball": "ball",
+    "boat": "boats ship canoe",
+    "truck": "trucks",
+    "bench": "benches",
+    "bird": "birds duck ducks seagull",
+    "potted plant": "plant",
+    "laptop": "computer",
+    "donut": "doughnut donuts doughnuts",
+    "sheep": "lamb",
+    "teddy bear": "teddy",
+    "skis": "ski",
+    "surfboard": "board",
+    "snowboard": "board",
+    "skateboard": "board",
+    "tennis racket": "racket racquet",
+    "baseball bat": "bat",
+    "baseball glove": "glove mitt",
+    "fire hydrant": "hydrant",
+    "knife": "knives",
+    "mouse": "mice",
+}
+
+
+def coco_categories(names):
+    """Category names -> dict of word -> the categories that it can name; names of two words have COCO_WORDS alone."""
+    named = collections.defaultdict(set)
+    for name in names:
+        own = [name, f"{name}s"] if " " not in name else []
+        for word in [*own, *COCO_WORDS.get(name, "").split()]:
+            named[word].add(name)
+    return named
+
+
+def read_coco(folder):
+    """COCO's captions with the words that name an annotated category -> list of CaptionedImage.
+
+    `folder` holds `annotations/captions_<split>.json` and `instances_<split>.json`, and the images in `<split>/`; all
+    splits that are there are read. A word's region is the union of all its category's instances in the image; a word
+    that names none of those present is no phrase. UserError where files are missing or are something else.
+    """
+    from pycocotools.coco import COCO
+
+    paths = sorted(Path(folder, "annotations").glob("instances_*.json"))
+    if not paths:
+        raise UserError(f"{folder} has no annotations/instances_*.json: put (or link) COCO there; README.md")
+    captioned = []
+    for path in paths:
+        split = path.stem.partition("_")[2]
+        captions_path = path.with_name(f"captions_{split}.json")
+        if not captions_path.exists():
+            raise UserError(f"{captions_path} is missing: the captions of {path.name}")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
+                instances, captions = COCO(str(path)), COCO(str(captions_path))
+            captioned += _coco_split(instances, captions, Path(folder) / split)
+        except Exception as error:  # pycocotools raises whatever its parsing stumbles over
+            raise UserError(f"{path} and {captions_path.name} are not COCO's ({error!r})") from None
+    return captioned
+
+
+def _coco_split(instances, captions, images):
+    from pycocotools import mask
+
+    names = {category["id"]: category["name"] for category in instances.loadCats(instances.getCatIds())}
+    named = coco_categories(names.values())
+    for image_id, image in sorted(instances.imgs.items()):
+        parts = collections.defaultdict(list)  # of each category that is there
+        for annotation in instances.imgToAnns[image_id]:
+            if annotation["segmentation"]:  # some files have boxes alone
+                parts[names[annotation["category_id"]]].append(instances.annToRLE(annotation))
+        regions = {category: Mask(mask.merge(found)) for category, found in parts.items()}
+        regions = {category: region for category, region in regions.items() if mask.area(region.rle)}
+        for caption in captions.imgToAnns[image_id]:
+            words = tuple(tokenize(caption["caption"]))
+            phrases = []
+            for place, word in enumerate(words):
+                present = [category for category in sorted(named.get(word, ())) if category in regions]
+                if present:
+                    union = mask.merge([regions[category].rle for category in present])
+                    phrases.append(Phrase((place,), present[0], Mask(union)))
+            yield CaptionedImage(images / image["file_name"], words, tuple(phrases))

@@ -1,0 +1,1 @@
+"""From a query to what one looks at: words, their maps, pictures."""

@@ -1,0 +1,1 @@
+"""The machine underneath: starting TensorFlow, files, errors."""

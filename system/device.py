@@ -1,0 +1,66 @@
+"""Starting TensorFlow: on the device that was asked for, and without its greetings on stderr."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+from system.errors import UserError
+
+
+def add_arguments(parser):
+    """The flag that every script has which runs a network."""
+    parser.add_argument(
+        "--gpu",
+        metavar="ID",
+        help="the GPU to use: sets CUDA_VISIBLE_DEVICES (-1: none); without it that variable stays as it is",
+    )
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Hold back what native code writes to stderr; show it after all if the block fails."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(original, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def set_environment():
+    """What TensorFlow is told by the environment; numbers are the same to the last bit only under the same settings."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def start_tensorflow(gpu=None):
+    """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
+
+    UserError where a GPU is named and TensorFlow finds none.
+    """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    set_environment()
+    with _quiet_stderr():  # TensorFlow logs a dozen lines before it reads its own log level
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu_device in gpus:
+            tf.config.experimental.set_memory_growth(gpu_device, True)
+        tf.zeros(1)  # the devices are set up, and reported, here
+    if gpu not in (None, "-1") and not gpus:
+        raise UserError(
+            f"--gpu {gpu}: TensorFlow finds no such GPU; leave the flag out to run on the CPU, or, if the GPU is "
+            "there, give TensorFlow its libraries: pip install 'tensorflow[and-cuda]'"
+        )

@@ -1,0 +1,254 @@
+"""Data sets in the layouts that README draws; each is a tiny one, made on the spot."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import cfg
+from datasets import annotations
+from datasets.annotations import Medium
+from system.errors import UserError
+
+FLICKR8K_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "Flickr8k"
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Everything is started in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+# Layouts: name -> (data set, its files with their content)
+
+FOLDER = object()
+TRAIN_VAL_JSON, TEST_JSON = "train_val_videodatainfo.json", "test_videodatainfo.json"
+TOKEN_FILE, SPLITS_JSON = "Flickr8k.token.txt", "dataset_flickr30k.json"
+
+TOKENS = "a.b.jpg#0\tA dog .\n\nc d.jpg#0\t Two\u2028dogs\nunused.jpg#0\tnever\na.b.jpg#1\tone\tdog, \ne.jpg#0\tthree\n"
+CAPTIONS = {"a.b": ("A dog .", "one\tdog,"), "c d": ("Two\u2028dogs",), "e": ("three",)}
+SPLITS = {"a.b": "train", "c d": "validate", "e": "test"}
+
+
+def images(*splits):
+    """NeuralTalk's JSON for (file name, split) pairs."""
+    return json.dumps({"images": [{"filename": name, "split": split} for name, split in splits]})
+
+
+TRAIN_VAL = {
+    "info": {"contributor": "somebody"},
+    "videos": [
+        {"video_id": "video0", "split": "train", "category": 9},
+        {"video_id": "video1", "split": "validate", "category": 3},
+    ],
+    "sentences": [
+        {"sen_id": 0, "video_id": "video1", "caption": "two dogs"},
+        {"sen_id": 1, "video_id": "video0", "caption": "A dog."},
+        {"sen_id": 2, "video_id": "video1", "caption": "a cat"},
+    ],
+}
+TEST = {"videos": [{"video_id": "v2", "split": "test"}], "sentences": [{"video_id": "v2", "caption": "a bird"}]}
+MSR_VTT = {
+    TRAIN_VAL_JSON: json.dumps(TRAIN_VAL),
+    TEST_JSON: json.dumps(TEST),
+    "TrainValVideo": FOLDER,
+    "TestVideo": FOLDER,
+}
+FLICKR8K = {
+    TOKEN_FILE: TOKENS,
+    "Flickr_8k.trainImages.txt": "a.b.jpg\n",
+    "Flickr_8k.devImages.txt": "\nc d.jpg\n",
+    "Flickr_8k.testImages.txt": "e.jpg",
+    "Flicker8k_Dataset": FOLDER,
+}
+FLICKR30K = {
+    "results_20130124.token": TOKENS,
+    SPLITS_JSON: images(("c d.jpg", "val"), ("a.b.jpg", "train"), ("e.jpg", "test")),
+    "flickr30k-images": FOLDER,
+}
+FLICKR30K_LISTS = {
+    **{name: FLICKR30K[name] for name in ("results_20130124.token", "flickr30k-images")},
+    "imgs_train.txt": "a.b\n",  # with and without .jpg
+    "imgs_val.txt": "c d.jpg\n",
+    "imgs_test.txt": "e\n",
+}
+LAYOUTS = {
+    "MSR-VTT": ("MSR-VTT", MSR_VTT),
+    "Flickr8k": ("Flickr8k", FLICKR8K),
+    "Flickr30k": ("Flickr30k", FLICKR30K),
+    "Flickr30k, lists": ("Flickr30k", FLICKR30K_LISTS),
+}
+
+
+def lay_out(layout, changes=None):
+    """Make a layout, with other content for some of its files (None: left out) -> the data set's Config."""
+    dataset, content = LAYOUTS[layout]
+    folder = Path(cfg.DATASETS[dataset].data_dir)
+    folder.mkdir(parents=True)
+    for name, text in (content | (changes or {})).items():
+        if text is FOLDER:
+            (folder / name).mkdir()
+        elif text is not None:
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return cfg.DATASETS[dataset]
+
+
+def msr_vtt_media(train_val="TrainValVideo", test="TestVideo"):
+    folder = Path("DATA/MSR_VTT")
+    return [
+        Medium("video0", folder / train_val / "video0.mp4", "train", ("A dog.",)),
+        Medium("video1", folder / train_val / "video1.mp4", "validate", ("two dogs", "a cat")),
+        Medium("v2", folder / test / "v2.mp4", "test", ("a bird",)),
+    ]
+
+
+def test_msr_vtt():
+    media = annotations.read_media(lay_out("MSR-VTT"))
+    assert list(media.values()) == msr_vtt_media()
+    assert list(media) == ["video0", "video1", "v2"]
+
+
+def test_msr_vtt_with_all_videos_in_one_folder():
+    media = annotations.read_media(lay_out("MSR-VTT", {"TrainValVideo": None, "TestVideo": None, "videos": FOLDER}))
+    assert list(media.values()) == msr_vtt_media("videos", "videos")
+
+
+def test_msr_vtt_without_the_test_set():
+    media = annotations.read_media(lay_out("MSR-VTT", {TEST_JSON: None, "TestVideo": None}))
+    assert list(media.values()) == msr_vtt_media()[:2]
+    assert annotations.split_media(media, "test") == []
+
+
+def test_msr_vtt_without_the_test_videos():
+    assert list(annotations.read_media(lay_out("MSR-VTT", {"TestVideo": None})).values()) == msr_vtt_media()
+
+
+def test_demo_has_the_layout_of_msr_vtt():
+    lay_out("MSR-VTT")
+    config = dataclasses.replace(cfg.DATASETS["Demo"], data_dir="DATA/MSR_VTT")
+    assert list(annotations.read_media(config).values()) == msr_vtt_media()
+
+
+@pytest.mark.parametrize("layout", ["Flickr8k", "Flickr30k", "Flickr30k, lists"])
+def test_flickr(layout):
+    config = lay_out(layout)
+    media = annotations.read_media(config)
+    folder = Path(config.data_dir) / ("Flicker8k_Dataset" if layout == "Flickr8k" else "flickr30k-images")
+    assert media == {i: Medium(i, folder / f"{i}.jpg", SPLITS[i], CAPTIONS[i]) for i in SPLITS}
+
+
+@pytest.mark.skipif(not FLICKR8K_DATA.exists(), reason=f"{FLICKR8K_DATA} is not there")
+def test_the_real_flickr8k():
+    media = annotations.read_media(dataclasses.replace(cfg.DATASETS["Flickr8k"], data_dir=str(FLICKR8K_DATA)))
+    sizes = [len(annotations.split_media(media, split)) for split in annotations.SPLITS]
+    assert sizes == [6000, 1000, 1000]
+    assert {len(medium.captions) for medium in media.values()} == {5}
+    assert all(caption.strip() for medium in media.values() for caption in medium.captions)
+    assert all(medium.path.is_file() for medium in media.values())
+
+
+def test_files_written_on_windows_are_read_as_well():
+    text = "\ufeff" + TOKENS.replace("\n", "\r\n")
+    config = lay_out("Flickr8k", {TOKEN_FILE: text.encode(), "Flickr_8k.trainImages.txt": b"a.b.jpg\r\n"})
+    assert annotations.read_media(config)["a.b"].captions == CAPTIONS["a.b"]
+
+
+def test_splits_keep_the_order_of_the_annotations():
+    tokens = "".join(f"{n}.jpg#0\tdog\n" for n in (1, 2, 3))
+    splits = images(*((f"{n}.jpg", "train") for n in (3, 1, 2)))
+    changes = {"results_20130124.token": tokens, SPLITS_JSON: splits}
+    media = annotations.read_media(lay_out("Flickr30k", changes))
+    assert [medium.id for medium in annotations.split_media(media, "train")] == ["3", "1", "2"]
+    assert annotations.split_media(media, "validate") == []
+
+
+def video(video_id, split):
+    return json.dumps(TEST | {"videos": [{"video_id": video_id, "split": split}]})
+
+
+@pytest.mark.parametrize(
+    "layout, name, text, message",
+    [
+        # Files and folders that are not there, or cannot be read
+        ("MSR-VTT", TRAIN_VAL_JSON, None, "is missing: expected MSR-VTT's list of videos"),
+        ("MSR-VTT", "TrainValVideo", None, "MSR_VTT has neither TrainValVideo/ nor videos/: expected the .mp4 files"),
+        ("Flickr8k", TOKEN_FILE, None, "is missing: expected captions, 'name.jpg#k<TAB>caption' a line"),
+        ("Flickr8k", "Flickr_8k.devImages.txt", None, "is missing: expected the image names of the validate split"),
+        ("Flickr8k", "Flicker8k_Dataset", None, "is missing: expected the folder of images"),
+        ("Flickr30k", "results_20130124.token", None, "is missing: expected captions"),
+        ("Flickr30k", "flickr30k-images", None, "is missing: expected the folder of images"),
+        ("Flickr30k", SPLITS_JSON, None, "no splits: expected NeuralTalk's dataset_flickr30k.json, or imgs_"),
+        ("Flickr30k, lists", "imgs_test.txt", None, "is missing: expected the image names of the test split"),
+        ("Flickr8k", TOKEN_FILE, b"\xff\xfea", r"cannot be read as text \('utf-8' .*: expected captions"),
+        ("Flickr8k", TOKEN_FILE, FOLDER, r"cannot be read as text \(.*directory.*: expected captions"),
+        # JSON
+        ("MSR-VTT", TEST_JSON, '\n{"videos": [}', r"is not valid JSON \(.*line 2 column 13.*MSR-VTT's"),
+        ("MSR-VTT", TEST_JSON, "", "is not valid JSON .*: expected MSR-VTT's list"),
+        ("MSR-VTT", TRAIN_VAL_JSON, "[]", "expected videos.. with video_id and split, sentences"),
+        ("MSR-VTT", TRAIN_VAL_JSON, json.dumps(TEST | {"videos": [{}]}), "problem with 'video_id'"),
+        ("MSR-VTT", TRAIN_VAL_JSON, json.dumps(TEST | {"sentences": [{}]}), "and caption; problem with 'video_id'"),
+        ("Flickr30k", SPLITS_JSON, "{'images': []}", "is not valid JSON .*: expected NeuralTalk's splits"),
+        ("Flickr30k", SPLITS_JSON, "{}", "filename and split .train, val, test.; problem with 'images'"),
+        ("Flickr30k", SPLITS_JSON, '{"images": ["a.jpg"]}', "expected images.. with filename and split"),
+        ("Flickr30k", SPLITS_JSON, '{"images": [{"filename": "e.jpg"}]}', "problem with 'split'"),
+        # Splits
+        ("Flickr30k", SPLITS_JSON, images(("e.jpg", "restval")), "split .train, val, test.; problem with 'restval'"),
+        ("MSR-VTT", TEST_JSON, video("v2", "dev"), ": v2 has the split 'dev': expected train, validate, test"),
+        # Lines
+        ("Flickr8k", TOKEN_FILE, "e.jpg#0\tx\n\nno tab", ", line 3: expected 'name.jpg#k<TAB>caption', found 'no tab'"),
+        ("Flickr8k", TOKEN_FILE, "e.jpg\ta b", ", line 1: expected 'name.jpg#k<TAB>caption', found 'e.jpg\ta b'"),
+        # Ids that are no file names
+        ("Flickr8k", TOKEN_FILE, "e.jpg#0\tx\n../e.jpg#0\tx", ", line 2: '../e.jpg' cannot be a media id"),
+        ("Flickr8k", TOKEN_FILE, "#0\tx", ", line 1: '' cannot be a media id"),
+        ("Flickr8k", "Flickr_8k.testImages.txt", "\nsub\\e.jpg", r", line 2: 'sub\\e.jpg' cannot be a media id"),
+        ("Flickr30k, lists", "imgs_train.txt", "a/b\n", ", line 1: 'a/b' cannot be a media id, it is no plain file"),
+        ("Flickr30k", SPLITS_JSON, images(("/e.jpg", "test")), ": '/e.jpg' cannot be a media id"),
+        ("MSR-VTT", TEST_JSON, video("..", "test"), ": '..' cannot be a media id"),
+        # Media without captions
+        ("MSR-VTT", TEST_JSON, json.dumps(TEST | {"sentences": []}), ": video 'v2' has no sentence"),
+    ],
+)
+def test_a_wrong_layout_is_told_by_its_file(layout, name, text, message):
+    config = lay_out(layout, {name: text})
+    with pytest.raises(UserError, match=message) as error:
+        annotations.read_media(config)
+    whole_folder = "neither" in message or "no splits" in message
+    source = config.data_dir if whole_folder else str(Path(config.data_dir) / name)
+    assert str(error.value).startswith(source)
+    assert "\n" not in str(error.value)
+
+
+def test_images_without_captions_are_counted_and_one_is_named():
+    config = lay_out("Flickr8k", {"Flickr_8k.trainImages.txt": "a.b.jpg\nx.jpg\ny.jpg\n"})
+    message = "^2 images of the splits have no caption in DATA/Flickr8k/Flickr8k.token.txt, such as 'x.jpg'$"
+    with pytest.raises(UserError, match=message):
+        annotations.read_media(config)
+
+
+def test_images_whose_names_differ_in_the_ending_only_are_told():
+    config = lay_out(
+        "Flickr8k", {"Flickr8k.token.txt": TOKENS + "e.png#0\ta tree\n", "Flickr_8k.devImages.txt": "e.png\n"}
+    )
+    with pytest.raises(UserError, match=r"DATA/Flickr8k name 'e\.png' and 'e\.jpg': an image's id is its name without"):
+        annotations.read_media(config)
+
+
+@pytest.mark.parametrize("dataset", cfg.DATASETS)
+def test_a_data_set_that_is_not_there_is_told(dataset):
+    assert dataset in annotations.READERS
+    folder = cfg.DATASETS[dataset].data_dir
+    with pytest.raises(UserError, match=rf"^{folder} is missing: put \(or link\) {dataset} there"):
+        annotations.read_media(cfg.DATASETS[dataset])
+
+
+def test_find_medium():
+    media = {i: Medium(i, Path(i), "train", ("x",)) for i in ("video1", "video12", "a", "a.b")}
+    assert annotations.find_medium(media, "video12").id == "video12"
+    assert annotations.find_medium(media, "video1.mp4").id == "video1"
+    assert annotations.find_medium(media, "a.b").id == "a.b"
+    assert annotations.find_medium(media, "a.b.jpg").id == "a.b"
+    with pytest.raises(UserError, match=r"no media id 'vdeo12' among the 4 of .*; similar: video12, video1$"):
+        annotations.find_medium(media, "vdeo12")
+    with pytest.raises(UserError, match=r"no media id '#' .*; similar: video1, video12, a$"):
+        annotations.find_medium(media, "#")

@@ -1,0 +1,303 @@
+"""Which phrases are scored with which maps, on cases whose maps the test gives; and the tables of their scores."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import cfg
+import data_loader
+import evaluate_saliency
+import saliency
+from captioner import checkpoint
+from datasets import grounding
+from datasets.annotations import Medium
+from datasets.demo import clips as demo_clips
+from datasets.grounding import Boxes, CaptionedImage, Phrase
+from evaluation import examples_page, faithfulness, scoring
+from explain import attribution, explanation, overlay
+from system.errors import UserError
+from vision import media
+
+LEFT, RIGHT = (0, 0, 50, 100), (50, 0, 100, 100)
+
+
+VOCABULARY = data_loader.Vocabulary([".", "a", "thing"], [9, 9, 3])
+
+
+def eye_of(maps, geometry="whole"):
+    """An eye for which each method has the maps [T, Gy, Gx] that are given."""
+    config = cfg.override(cfg.DATASETS["Flickr8k"], [f"image_geometry={geometry}"])
+    saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
+    return SimpleNamespace(saved=saved, maps=lambda method, case: np.asarray(maps[method])[None])
+
+
+def photograph(name, regions, maps, words=None, size=(100, 100), geometry="whole"):
+    """A photograph with a phrase, of one word, for each region (left, top, right, bottom)."""
+    phrases = tuple(Phrase((k,), "animal", Boxes(np.array([region]), *size)) for k, region in enumerate(regions))
+    captioned = CaptionedImage(Path(name), tuple(words or ["thing"] * len(regions)), phrases)
+    return scoring.Photograph(eye_of(maps, geometry), captioned, np.full((*size, 3), 128, np.uint8), None)
+
+
+def cases():
+    """Two pictures: the paper's maps are high on the left, those of `best` on the right."""
+    high_left, high_right = np.array([[[1.0, 0.0]]]), np.array([[[0.0, 2.0]]])
+    maps = {attribution.PAPERS: high_left, "best": high_right}
+    two = {method: np.repeat(map_, 2, axis=0) for method, map_ in maps.items()}
+    yield photograph("a", [LEFT], maps)
+    yield photograph("b", [], {})
+    yield photograph("c", [LEFT, RIGHT], two)
+
+
+def test_every_phrase_by_every_method():
+    results = scoring.score(cases, ["best", scoring.MEAN_MAP])
+    assert [(one["case"], one["phrase"], one["group"]) for one in results.about] == [
+        (0, 0, "a"),
+        (2, 0, "c"),
+        (2, 1, "c"),
+    ]
+    hits = {name: [score["pointing"] for score in found] for name, found in results.scores.items()}
+    assert hits[attribution.PAPERS] == [1, 1, 0]  # the mean map is of the paper's maps
+    assert hits["best"] == [0, 0, 1]
+    assert hits[scoring.MEAN_MAP] == [1, 1, 0]
+    assert hits["chance"] == [0.5, 0.5, 0.5] and hits["centre"] == [1, 1, 1]
+    assert "best" not in scoring.score(cases, [attribution.PAPERS]).scores
+
+
+def test_the_mean_map_is_that_of_the_other_pictures():
+    """Two pictures whose own maps find the thing, each on another side; and one of them alone."""
+    sides = {"a": (LEFT, [[[3.0, 0.0]]]), "b": (RIGHT, [[[0.0, 3.0]]])}
+
+    def shown(*names):
+        return [
+            photograph(name, [region], {attribution.PAPERS: map_}) for name in names for region, map_ in [sides[name]]
+        ]
+
+    both, alone = (scoring.score(lambda names=names: shown(*names), [scoring.MEAN_MAP]) for names in ("ab", "a"))
+    assert [score["pointing"] for score in both.scores[attribution.PAPERS]] == [1, 1]
+    assert [score["pointing"] for score in both.scores[scoring.MEAN_MAP]] == [0, 0]
+    assert [score["auc"] for score in both.scores[scoring.MEAN_MAP]] == [0, 0]
+    assert [score["pointing"] for score in alone.scores[scoring.MEAN_MAP]] == [0.5]  # a flat map
+
+
+def test_what_each_method_is_asked_of(monkeypatch):
+    """The baselines of another captioner, `best` and its twin of several sizes, all others as they are."""
+    asked = []
+    monkeypatch.setattr(explanation, "load_cnn", lambda saved, multi_scale: f"CNN, {multi_scale}")
+    monkeypatch.setattr(explanation, "maps_by", lambda *asked_of: asked.append(asked_of))
+    eye = scoring.Eye("trained")
+    eye.untrained = "untrained"
+    case = SimpleNamespace(ids=[3, 4], grids=lambda multi_scale: [f"cells, {multi_scale}"])
+    for method in ("rise", "best", "untrained", "untrained_best"):
+        eye.maps(method, case)
+    one, several = ("CNN, False", ["cells, False"], [3, 4]), ("CNN, True", ["cells, True"], [3, 4])
+    assert asked == [
+        ("rise", "trained", *one),
+        ("best", "trained", *several),
+        ("single_descriptor", "untrained", *one),
+        ("best", "untrained", *several),
+    ]
+    assert set(eye.seconds) == {"rise", "best", "untrained", "untrained_best"}
+
+
+def test_the_untrained_captioner_is_another_one():
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["dim_hidden=8", "dim_word_emb=4"])
+    model = checkpoint.build_model(config, VOCABULARY, dim_image=5)
+    eye = scoring.Eye(checkpoint.Checkpoint(None, config, VOCABULARY, {}, model))
+    initial = model.get_weights()
+    model.set_weights([weights + 1 for weights in initial])  # trained
+    found = eye.untrained
+    assert found.vocabulary is VOCABULARY and found.model is not model
+    assert all(np.array_equal(*pair) for pair in zip(initial, found.model.get_weights(), strict=True))
+
+
+def test_faithfulness_is_that_of_the_phrase_at_its_frame(monkeypatch):
+    case = photograph("a", [LEFT, RIGHT], {"rise": np.array([[[0.0, 4.0]], [[2.0, 1.0]]])})
+    case.grids = lambda multi_scale: ["the frame"]
+    case.eye.extractor = lambda multi_scale: "CNN"
+    monkeypatch.setattr(explanation, "scene", lambda *about: about[1:])
+    monkeypatch.setattr(faithfulness, "faithfulness", lambda *asked: asked)
+    maps = case.maps("rise", "mean")
+    scene, ids, steps, raw_map = case.faithfulness(1, maps[1])
+    assert scene == ("CNN", "the frame") and ids == case.ids and steps == case.steps[1] == [1]
+    assert raw_map.tolist() == [[2, 1]]
+
+
+def test_names_of_methods():
+    assert evaluate_saliency.chosen_methods(None) == [attribution.PAPERS]
+    assert evaluate_saliency.chosen_methods(["best", "untrained", "best"]) == ["best", "untrained"]
+    for names in (["all"], ["best", "all"]):
+        assert set(evaluate_saliency.chosen_methods(names)) == {*attribution.METHODS, *scoring.BASELINES}
+    with pytest.raises(UserError, match=r"--methods all_but_one: .*single_linear.*mean_map"):
+        evaluate_saliency.chosen_methods(["best", "all_but_one"])
+
+
+def test_the_limit_is_one_of_images(monkeypatch):
+    captioned = [CaptionedImage(Path(name), (), ()) for name in "aabbb"]
+    monkeypatch.setattr(grounding, "read_coco", lambda folder: captioned)
+    args = SimpleNamespace(dataset="COCO", truth=None, limit=1)
+    cases, n_captions = evaluate_saliency.find_cases(args, None, "eye")
+    assert n_captions == 2 and cases.args == ("eye", captioned[:2])
+
+
+def test_reading_a_phrase_of_several_words():
+    case = photograph("a", [LEFT, RIGHT], {"rise": np.array([[[0.0, 4.0]], [[2.0, 1.0]]])})
+    case.steps = [[0, 1], []]
+    read = {reading: case.maps("rise", reading) for reading in scoring.READINGS}
+    assert all(second is None for _, second in read.values())
+    read = {reading: first.tolist() for reading, (first, _) in read.items()}
+    assert read == {"mean": [[[1, 2.5]]], "max": [[[2, 4]]], "head": [[[2, 1]]]}
+
+
+def test_what_the_captioner_does_not_know_gets_what_chance_gets():
+    def two():
+        yield photograph("a", [LEFT, RIGHT], {"best": [[[0.0, 2.0]]]}, ["xyzzy", "thing"])
+        yield photograph("b", [LEFT], {}, ["xyzzy"])
+
+    results = scoring.score(two, ["best"])
+    assert [one["n_seen"] for one in results.about] == [0, 3, 0]
+    assert [score["pointing"] for score in results.scores["best"]] == [0.5, 1, 0.5]
+    assert [score["auc"] for score in results.scores["best"]] == [0.5, 1, 0.5]
+
+
+def test_the_faithfulness_of_chance_and_of_the_unknown_is_0():
+    case = photograph("a", [LEFT, RIGHT], {"best": [[[0.0, 2.0]]]}, ["xyzzy", "thing"])
+    case.faithfulness = lambda k, maps: 3.0
+    results = scoring.score(lambda: [case], ["best"], with_faithfulness=True)
+    found = {name: [score.get("faithfulness") for score in scores] for name, scores in results.scores.items()}
+    assert found == {"best": [0, 3], "chance": [0, 0], "centre": [None, None]}
+
+
+def test_a_photograph_that_is_cropped():
+    """Of 160 x 100 pixels the CNN sees rows 36.25 to 123.75 and columns 6.25 to 93.75; the map is high at the top left.
+
+    The cell there, of 2 x 2, has its centre at row 58.125 and column 28.125.
+    """
+    maps = {"best": np.repeat([[[1.0, 0.0], [0.0, 0.0]]], 3, axis=0)}
+    regions = [(27, 57, 30, 60), (57, 27, 60, 30), (0, 0, 100, 30)]  # there; with x and y exchanged; cut off
+    case = photograph("a", regions, maps, size=(160, 100), geometry="crop")
+    scores = [case.score(k, found) for k, found in enumerate(case.maps("best", "mean"))]
+    assert [score["pointing"] for score in scores] == [1, 0, 0]
+    assert scores[2]["correctness"] == 0
+    assert [case.about(k)["cut_off"] for k in range(3)] == [0, 1, 1]
+    image, inside = case.picture(0)
+    assert image.shape == (160, 100, 3) and inside[57:60, 27:30].all() and inside.sum() == 9
+    shown = case.shown(case.maps("best", "mean")[0])  # 50 x 50 places, of 3.2 x 2 pixels
+    assert shown[18, 14] > 0.9 and shown[:11].max() == 0 and shown[-5:].max() == 0
+
+
+def test_tables():
+    results = scoring.score(cases, [attribution.PAPERS])
+    results.about[2] |= {"kind": "scene", "n_seen": 400}
+    table = evaluate_saliency.tabulate(results, by_word=False)
+    assert list(table) == ["all", "seen 400 times", "seen less", "size to 100%", "animal", "scene", "mean of kinds"]
+    assert (table["all"]["n"], table["all"]["pictures"], table["seen 400 times"]["n"]) == (3, 2, 1)
+    pointing = {name: row[attribution.PAPERS]["pointing"][0] for name, row in table.items()}
+    assert pointing["all"] == pytest.approx(2 / 3) and pointing["mean of kinds"] == (1 + 0) / 2
+    assert table["all"][attribution.PAPERS]["pointing - centre"][0] == pytest.approx(-1 / 3)
+    assert table["all"]["chance"]["auc - paper's"][0] == pytest.approx((0.5 - 1 + 0.5 - 1 + 0.5 - 0) / 3)
+    assert "pointing - centre" not in table["all"]["centre"]
+    assert "pointing - paper's" not in table["all"][attribution.PAPERS]
+    rows = evaluate_saliency.tabulate(results, by_word=True)
+    assert list(rows) == ["all", "all animals", "all scenes", "thing"]
+
+
+def test_what_is_cut_off_is_summed_up():
+    results = scoring.score(cases, [attribution.PAPERS])
+    for one, share in zip(results.about, (0.5, 1.0, float("nan")), strict=True):
+        one["cut_off"] = share
+    assert evaluate_saliency.cut_off(results) == {"cut": 2, "wholly": 1, "share": 0.75}
+
+
+def test_the_page_shows_usual_examples_and_the_worst(tmp_path):
+    results = scoring.score(cases, [attribution.PAPERS, "best"])
+    usual, worst = examples_page.choose(results, "best")
+    assert usual == [0, 1, 2]
+    assert sorted(worst) == [0, 1]  # one of each picture, and not the one that `best` finds
+
+
+def test_the_worst_stand_beside_the_usual_where_there_is_room(tmp_path, monkeypatch):
+    results, page, sizes = scoring.score(cases, [attribution.PAPERS, "best"]), tmp_path / "page.png", []
+    for n_beside in (2, 1):
+        monkeypatch.setattr(examples_page, "N_BESIDE", n_beside)
+        examples_page.write(page, cases, results, [attribution.PAPERS, "best", scoring.MEAN_MAP], "mean")
+        sizes.append(media.read_image(page).shape)
+    (low, wide, _), (high, narrow, _) = sizes
+    assert narrow == 3 * (overlay.MIN_TILE + overlay.MARGIN) + overlay.MARGIN == (wide + overlay.MARGIN) // 2
+    assert high > low + examples_page.TILE_HEIGHT  # five rows, and three
+
+
+def test_the_worst_are_those_of_a_method_and_not_of_a_baseline(tmp_path, monkeypatch):
+    results, chosen = scoring.score(cases, [attribution.PAPERS]), []
+    monkeypatch.setattr(examples_page, "choose", lambda results, method: (chosen.append(method), ([0], []))[1])
+    monkeypatch.setattr(examples_page, "_row", lambda *_: [("", True, np.zeros((150, 200, 3), np.uint8))] * 3)
+    examples_page.write(tmp_path / "page.png", cases, results, ["best", "untrained", scoring.MEAN_MAP], "mean")
+    examples_page.write(tmp_path / "page.png", cases, results, [scoring.MEAN_MAP], "mean")
+    assert chosen == ["best", attribution.PAPERS]
+
+
+def test_a_hit_is_green_and_a_miss_red():
+    frame, inside = np.full((90, 90, 3), 128, np.uint8), np.zeros((90, 90), bool)
+    inside[:, :45] = True
+    for values, colour in (((1.0, 0.0), examples_page.HIT), ((0.0, 1.0), examples_page.MISS)):
+        tile = examples_page.marked(frame, np.array([values]), None, inside)
+        x = 62 if values[0] else 137  # of 200 pixels, 150 of them picture: the middle of the left, or the right, cell
+        assert tuple(tile[75, x]) == colour
+
+
+def truth_of_a_clip():
+    """Four frames of 2 x 2: an owl above in the first three, a car below in the last three."""
+    masks = np.zeros((2, 4, 2, 2), bool)
+    masks[0, :3, 0], masks[1, 1:, 1] = True, True
+    things = [demo_clips.NamedThing("owl", "red", "spins", 1, 2), demo_clips.NamedThing("car", "red", "burns", 2, 4)]
+    return demo_clips.SceneTruth(masks, things)
+
+
+def test_what_a_word_names_in_a_clip():
+    truth = truth_of_a_clip()
+    masks = truth.masks
+    owl, red, burns = scoring.find_named(truth, ["a", "owl", "red", "while", "burns"])
+    assert [named.places for named in (owl, red, burns)] == [(1,), (2,), (4,)]
+    np.testing.assert_array_equal(owl.mask, masks[0])
+    np.testing.assert_array_equal(owl.when, [True, True, True, False])
+    np.testing.assert_array_equal(red.mask, masks.any(axis=0))
+    np.testing.assert_array_equal(burns.mask, masks[1])
+    np.testing.assert_array_equal(burns.when, [False, False, True, True])
+    assert scoring.find_named(truth._replace(masks=np.zeros_like(masks)), ["owl"]) == []
+
+
+@pytest.mark.parametrize("when, frame", [((0, 4), 2), ((3, 6), 3), ((5, 6), 2)])
+def test_the_frame_that_stands_for_a_clip(when, frame):
+    """Of the frames 1 to 3, in which the thing can be seen, those in which it does what the verb says, if there are."""
+    clip, mask, time = object.__new__(scoring.Clip), np.zeros((6, 2, 2), bool), np.zeros(6, bool)
+    mask[1:4, 0], time[slice(*when)] = True, True
+    clip.asked = [scoring.Named("burns", (0,), mask, time)]
+    assert clip.frame(0) == frame
+
+
+def test_scores_of_a_clip(monkeypatch):
+    """The curve is that of the word, and what it says of the time of the verb counts."""
+    monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 4))
+    curves = np.array([[9.0, 0], [1, 0], [1, 3], [1, 1]])  # [F, T] of "a" and "burns"
+    monkeypatch.setattr(saliency, "temporal_curve", lambda model, pooled, ids: curves)
+    eye = eye_of({})
+    eye.saved.model, eye.saved.vocabulary = None, data_loader.Vocabulary([".", "a", "burns"])
+    medium = Medium("v", Path("v.mp4"), "test", ())
+    case = scoring.Clip(eye, medium, "a burns", lambda several: np.zeros((4, 1, 1, 3)))
+    assert case.frame(0) == 3  # of frames 2 and 3
+    assert case.score_curve(0)["temporal"] == 1
+    assert case.about(0)["kind"] == "verb"
+    assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 3 / 8  # in three of four frames half of the pixels
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 3))
+    with pytest.raises(UserError, match=r"v\.mp4: 3 frames can be decoded, its masks have 4"):
+        scoring.Clip(eye, medium, "a burns", None)
+
+
+def test_a_clip_that_cannot_be_read_is_told_once(monkeypatch, capsys):
+    monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
+    eye = scoring.Eye(SimpleNamespace(config=SimpleNamespace(data_dir="nowhere")))
+    chosen = [Medium("v", Path("no.mp4"), "test", ("owl",))]
+    assert list(scoring.clips(eye, chosen)) == list(scoring.clips(eye, chosen)) == []
+    assert capsys.readouterr().err.count("no.mp4") == 1 and list(eye.unread) == [Path("no.mp4")]

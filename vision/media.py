@@ -1,0 +1,367 @@
+"""Media files to uint8 arrays and back: pictures.py reads whatever is a picture, ffmpeg everything else.
+
+A frame's index is its place among the decoded frames, never a time: nothing is resampled to a constant rate.
+Frames come as they are displayed (rotation applied), pixel for pixel as stored.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import threading
+from fractions import Fraction
+from typing import NamedTuple
+
+import ffmpeg
+import numpy as np
+from PIL import Image
+
+from system import files
+from system.errors import UserError
+from vision import pictures
+
+SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
+MAX_RUNS = 1000  # of consecutive frames in one `select` expression: some 50 kB of the command line
+DEFAULT_FPS = 25.0  # where a file does not say how long its frames last
+CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
+TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
+
+
+class VideoInfo(NamedTuple):
+    """A video as it decodes: displayed size in pixels, average frames per second, number of frames."""
+
+    width: int
+    height: int
+    fps: float
+    n_frames: int
+
+
+@functools.cache
+def ffmpeg_exe():
+    """The path of ffmpeg: the system's where that can do what is asked of it here, else imageio-ffmpeg's.
+
+    The system's is tried out first, because it may be older than 5.1 (no -fps_mode) or built without x264.
+    """
+    system = shutil.which("ffmpeg")
+    trial = "-v quiet -nostdin -f lavfi -i color=s=16x16:d=0.04 -fps_mode passthrough -c:v libx264 -f null -"
+    if system and subprocess.run([system, *trial.split()], stdin=subprocess.DEVNULL).returncode == 0:
+        return system
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        raise UserError("no ffmpeg (5.1 or newer, with x264) was found: install it or imageio-ffmpeg") from None
+
+
+# ---------------------------------------------------------------------------------------------- reading
+
+
+def kind(path):
+    """What a file holds, by its content: "image" for a still picture, "video" for all else (ffmpeg is to judge it).
+
+    An animated GIF, WebP or PNG is a video. UserError where the file is missing, a folder or empty.
+    """
+    picture = pictures.open_picture(path)
+    if picture is None:
+        return "video"
+    with picture:
+        return "video" if pictures.moves(picture) else "image"
+
+
+def read_image(path):
+    """Read a picture of any mode -> uint8 [h, w, 3], turned as its EXIF says, transparency on white.
+
+    16-bit and float pictures are scaled to 8 bits by their full range. UserError where it is broken or truncated.
+    """
+    picture = pictures.open_picture(path)
+    if picture is None:
+        raise UserError(f"{path}: not a picture that can be read")
+    return next(pictures.frames(path, picture))
+
+
+def sample_indices(n_frames, n_samples=26):
+    """The indices round(k * (n_frames - 1) / (n_samples - 1)), k = 0..n_samples-1 -> int64 [n_samples].
+
+    A video of fewer frames repeats some; one sample is the middle frame.
+    """
+    if n_samples == 1:
+        return np.array([(n_frames - 1) // 2])
+    return np.rint(np.arange(n_samples) * (n_frames - 1) / (n_samples - 1)).astype(np.int64)
+
+
+def probe(path):
+    """Decode a video once, keeping nothing -> VideoInfo. UserError where no frame decodes.
+
+    Containers are often wrong about the number of frames and the rate; here both come from the decoded frames.
+    """
+    picture = pictures.open_picture(path)
+    if picture is not None:
+        durations = []  # [n_frames], milliseconds
+        for frame in pictures.frames(path, picture):
+            durations.append(picture.info.get("duration", 0))
+            height, width = frame.shape[:2]
+        fps = 1000 * len(durations) / sum(durations) if sum(durations) > 0 else DEFAULT_FPS
+        return VideoInfo(width, height, fps, len(durations))
+
+    # A wrapped frame is not copied, so that the checksum that framecrc prints beside its time costs nothing.
+    options = {"format": "framecrc", "vcodec": "wrapped_avframe", "enc_time_base": TICK}
+    n_frames = first = last = 0
+    with _ffmpeg(path, _video(path).output("pipe:", fps_mode="passthrough", **options)) as (process, finish):
+        for line in process.stdout:
+            if line.startswith(b"#dimensions"):  # "#dimensions 0: 640x360"
+                width, height = map(int, line.split()[-1].split(b"x"))
+            elif line.startswith(b"#tb"):  # "#tb 0: 1/1000000000"
+                tick = Fraction(line.split()[-1].decode())
+            elif not line.startswith(b"#"):  # "stream, decode time, time, duration, size, checksum"
+                last, duration = map(int, line.split(b",")[2:4])
+                first = first if n_frames else last
+                n_frames += 1
+        complaint = finish()
+    if n_frames == 0:
+        raise UserError(f"{path}: {complaint}")
+    ticks, intervals = (last - first, n_frames - 1) if n_frames > 1 else (duration, 1)
+    fps = float(intervals / (ticks * tick)) if ticks > 0 else DEFAULT_FPS
+    return VideoInfo(width, height, fps, n_frames)
+
+
+def read_frames(path, indices=None, size=None, batch_size=32):
+    """Generate the frames of a video, all or those of `indices`, in batches uint8 [b, h, w, 3] with b <= batch_size.
+
+    `indices` count decoded frames and ascend; a repeated one is decoded once and given again. `size` (width, height)
+    squashes the whole frame, else it keeps its own. What decodes before and after a defect is good: UserError only
+    where an index never comes, or no frame at all decodes.
+    """
+    if indices is not None and len(indices) == 0:
+        return
+    wanted, repeats = (None, itertools.repeat(1)) if indices is None else np.unique(indices, return_counts=True)
+    came, batch = 0, []
+    with contextlib.closing(_decode(path, wanted, size)) as frames:
+        for frame, times in zip(frames, repeats, strict=False):
+            came += 1
+            for _ in range(times):
+                batch.append(frame)
+                if len(batch) == batch_size:
+                    yield np.stack(batch)
+                    batch = []
+    if wanted is not None and came < len(wanted):
+        raise UserError(f"{path}: frame {wanted[came]} is wanted, but fewer can be decoded")
+    if batch:
+        yield np.stack(batch)
+
+
+def sample_frames(path, n_samples, size, whole=False):
+    """The frames of `sample_indices`, squashed whole to `size` (width, height) -> uint8 [n_samples, h, w, 3].
+
+    UserError where no frame decodes; with `whole` also where the file is cut off, as far as its format tells.
+    """
+    # The indices depend on how many frames decode. The number of packets nearly always tells, at next to no cost; that
+    # it does is seen in the same pass: the last frame that it promises has to come, and the one after it must not.
+    # Only where the guess fails are the frames counted by decoding, which takes a second pass.
+    n_frames, complaint = _count_packets(path)
+    if whole and any(words in complaint for words in CUT_OFF):
+        raise UserError(f"{path}: cut off ({complaint})")
+    if n_frames > 0:
+        indices = sample_indices(n_frames, n_samples)
+        wanted = np.union1d(indices, [n_frames - 1, n_frames])
+        frames = dict(zip(wanted, _decode(path, wanted, size), strict=False))
+        if len(frames) == len(wanted) - 1:
+            return np.stack([frames[index] for index in indices])
+    indices = sample_indices(probe(path).n_frames, n_samples)
+    return np.concatenate(list(read_frames(path, indices, size)))
+
+
+# ---------------------------------------------------------------------------------------------- writing
+
+
+def write_image(path, frame):
+    """Write uint8 [h, w, 3] as a PNG file. UserError where it cannot be written."""
+    with _whole(path) as partial:
+        Image.fromarray(frame).save(partial, format="PNG")
+
+
+def write_video(path, frames, fps):
+    """Write an iterable of uint8 [h, w, 3] as an MP4 file that plays everywhere: H.264, 4:2:0, index in front.
+
+    Odd sizes are made even by repeating the last row or column. UserError where there is no frame or no room.
+    """
+    even = (np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge") for frame in frames)
+
+    def bt709(video):  # without the tags players guess the matrix by the size of the frame, and colours shift
+        video = video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER)
+        return video.filter("setparams", color_primaries="bt709", color_trc="bt709")
+
+    # The preset takes half the time of x264's own; files are as small, and the pictures hardly worse.
+    options = {"format": "mp4", "vcodec": "libx264", "preset": "veryfast", "crf": 18, "pix_fmt": "yuv420p"}
+    options["movflags"] = "+faststart"
+    _encode(path, even, fps, bt709, options)
+
+
+def write_gif(path, frames, fps):
+    """Write an iterable of uint8 [h, w, 3] as a GIF file that repeats for ever. UserError as for `write_video`."""
+
+    def palettes(video):  # one for every frame: the best colours, and no need to hold all frames to find a common one
+        if fps > 50:  # browsers play delays below 2/100 s at a fraction of the speed
+            video = video.filter("fps", 50)
+        copies = video.filter_multi_output("split")
+        palette = copies[0].filter("palettegen", stats_mode="single")
+        # An ordered pattern stays where it is from frame to frame; diffused errors would shimmer.
+        return ffmpeg.filter([copies[1], palette], "paletteuse", new=1, dither="bayer", bayer_scale=5)
+
+    _encode(path, frames, fps, palettes, {"format": "gif"})
+
+
+# ---------------------------------------------------------------------------------------------- ffmpeg
+
+
+@contextlib.contextmanager
+def _ffmpeg(path, graph, **pipes):
+    """Run an ffmpeg-python graph that reads or writes `path`, and leave no process behind: yields it and `finish`.
+
+    `finish()` waits for its end and returns the reason of a failure; UserError where a signal ended it.
+    """
+    graph = graph.global_args("-nostdin", "-hide_banner", "-v", "error")
+    command = graph.compile(cmd=ffmpeg_exe(), overwrite_output=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
+    complaints = []
+
+    def listen():  # to every line, or ffmpeg would wait on a full pipe; the first one names the cause, or a cut end
+        for line in process.stderr:
+            said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
+            if not complaints or any(words in said for words in CUT_OFF):
+                complaints[:] = [said]
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+
+    def finish():
+        status = process.wait()
+        listener.join()
+        if status < 0:
+            raise UserError(f"{path}: ffmpeg was ended by signal {-status}")
+        complaint = complaints[0] if complaints else "ffmpeg made nothing of it"
+        return "no video in it" if "matches no streams" in complaint else complaint
+
+    try:
+        yield process, finish
+    finally:
+        process.kill()
+        listener.join()
+        with contextlib.suppress(BrokenPipeError), process:  # closes its pipes and waits for it
+            pass
+
+
+def _url(path):
+    """A name that ffmpeg takes as it stands, whatever its characters."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def _video(path):
+    """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
+    # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
+    return ffmpeg.input(_url(path), reinit_filter=0)["V:0"]
+
+
+def _count_packets(path):
+    """The number of packets, nearly always that of the frames, without decoding, and what ffmpeg says against the file.
+
+    0 where nobody knows; the complaint means nothing where there is none.
+    """
+    packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
+    with _ffmpeg(path, packets) as (process, finish):
+        return sum(not line.startswith(b"#") for line in process.stdout), finish()
+
+
+def _decode(path, wanted, size):
+    """Generate the frames uint8 [h, w, 3] at the ascending indices `wanted` (None: all), as far as they come."""
+    picture = pictures.open_picture(path)
+    numbered = _video_frames(path, wanted, size) if picture is None else enumerate(pictures.frames(path, picture))
+    kept = None if wanted is None else set(wanted.tolist())
+    for k, frame in numbered:
+        if kept is None or k in kept:
+            if size is not None and frame.shape[1::-1] != tuple(size):
+                frame = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
+            yield frame
+        if kept is not None and k == wanted[-1]:
+            return
+
+
+def _video_frames(path, wanted, size):
+    """Generate (index, frame) by ffmpeg, where the frames that are not wanted are neither scaled nor piped."""
+    video, indices = _video(path), itertools.count()
+    if wanted is not None:
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+        if len(runs) > MAX_RUNS:  # then one run, with frames in between that the caller leaves out
+            runs = [wanted]
+        spans = [(int(run[0]), int(run[-1])) for run in runs]
+        video = video.filter("select", _within(spans))
+        indices = itertools.chain.from_iterable(range(first, last + 1) for first, last in spans)
+    width, height = size or ("iw", "ih")
+    video = video.filter("scale", width, height, flags=SCALER)
+    # PPM is raw RGB, each frame with its size before it.
+    graph = video.output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough")
+    came = False
+    with _ffmpeg(path, graph) as (process, finish):
+        for k, frame in zip(indices, _read_ppm(process.stdout), strict=False):
+            came = True
+            yield k, frame
+        complaint = finish()
+    if not came and (wanted is None or wanted[0] == 0):
+        raise UserError(f"{path}: {complaint}")
+
+
+def _within(spans):
+    """ffmpeg's expression for "n lies within one of the ascending spans (first, last)"."""
+    if len(spans) == 1:
+        return "between(n,{},{})".format(*spans[0])
+    middle = len(spans) // 2  # a search by halves, because a plain sum is refused beyond 100 terms
+    return f"if(lt(n,{spans[middle][0]}),{_within(spans[:middle])},{_within(spans[middle:])})"
+
+
+def _read_ppm(stream):
+    """Generate the pictures uint8 [h, w, 3] of a stream of PPM files."""
+    while stream.readline():  # "P6"
+        width, height = map(int, stream.readline().split())
+        stream.readline()  # "255"
+        frame = np.empty((height, width, 3), np.uint8)
+        if stream.readinto(frame.reshape(-1)) < frame.nbytes:
+            return
+        yield frame
+
+
+@contextlib.contextmanager
+def _whole(path):
+    """`files.whole`, with a UserError where the file cannot be written."""
+    try:
+        with files.whole(path) as partial:
+            yield partial
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _encode(path, frames, fps, filters, options):
+    """Send frames uint8 [h, w, 3] through ffmpeg: `filters` turns its input node into the one to store."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"{path}: there is no frame to write")
+    height, width = first.shape[:2]
+    rate = Fraction(fps).limit_denominator(1001)  # 29.97003 is 30000/1001
+    source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(rate))
+    with _whole(path) as partial:
+        graph = filters(source).output(_url(partial), **options)
+        with _ffmpeg(path, graph, stdin=subprocess.PIPE) as (process, finish):
+            try:
+                for frame in itertools.chain([first], frames):
+                    if frame.shape != first.shape:
+                        raise ValueError(f"frame of shape {frame.shape} among those of {first.shape}")
+                    process.stdin.write(np.ascontiguousarray(frame, np.uint8).data)
+                process.stdin.close()
+            except BrokenPipeError:  # ffmpeg has ended, and says why
+                pass
+            complaint = finish()
+        if process.returncode != 0:
+            raise UserError(f"{path}: cannot be written ({complaint})")
