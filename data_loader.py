@@ -1,11 +1,10 @@
-"""What training reads: words and their ids, the descriptors that stage 1 stored, and batches of both."""
+"""What training reads: words and their ids, descriptors as sequences, and batches of both."""
 
 import collections
 import difflib
 
 import numpy as np
 
-from system import files
 from system.errors import UserError
 
 # Words
@@ -87,8 +86,6 @@ def count_words(captions):
 # Descriptors and batches
 
 SIDES = {"left", "right"}  # captions with these words are not those of the mirror image
-FAILURES = "failures.json"
-CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
 
 def snake_order(height, width):
@@ -96,35 +93,6 @@ def snake_order(height, width):
     order = np.arange(height * width).reshape(height, width)
     order[1::2] = order[1::2, ::-1]
     return order.ravel()
-
-
-def descriptor_path(config, media_id):
-    return config.descriptors_dir / f"{media_id}.npy"
-
-
-def regions_path(config, media_id):
-    """Where the sampled regions of a video lie, for training on single regions."""
-    return config.descriptors_dir / f"{media_id}.regions.npy"
-
-
-def mirrored_path(config, media_id):
-    """Where the descriptors of an image's mirror image lie."""
-    return config.descriptors_dir / f"{media_id}.mirrored.npy"
-
-
-def stored_paths(config, media_id):
-    """Every file that stage 1 stores for a medium."""
-    paths = [descriptor_path(config, media_id)]
-    if config.media == "video" and config.single_region_share > 0:
-        paths.append(regions_path(config, media_id))
-    if config.flip_probability > 0:
-        paths.append(mirrored_path(config, media_id))
-    return paths
-
-
-def is_stored(config, media_id):
-    """Whether every file that stage 1 stores for a medium is there."""
-    return all(path.exists() for path in stored_paths(config, media_id))
 
 
 def as_sequence(descriptors, levels=()):
@@ -150,59 +118,6 @@ def _averaged(grid, size):
     return np.asarray(means, grid.dtype)  # [size, size, D]
 
 
-def load_descriptors(config, media_id, mirrored=False):
-    """The stored descriptors of one medium, [N, D] of a video, [Gy, Gx, D] of an image; UserError if there are none."""
-    return _load_array(config, (mirrored_path if mirrored else descriptor_path)(config, media_id))
-
-
-def load_regions(config, media_id):
-    """Descriptors of single regions [R, D]: an image's grid, of a video the regions that stage 1 sampled."""
-    if config.media == "image":
-        return as_sequence(load_descriptors(config, media_id))
-    return _load_array(config, regions_path(config, media_id))
-
-
-def _load_array(config, path):
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} is missing: run `python preprocessing.py --dataset {config.dataset}` first, with the same --set"
-        ) from None
-    except Exception as error:  # a damaged header can raise whatever Python's own parser raises
-        raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
-
-
-def cnn_weights_id(config):
-    """Which weights the CNN of the stored descriptors had: `cnn.Extractor.weights_id`, None where it is not noted."""
-    path = config.descriptors_dir / CNN_FILE
-    return files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
-
-
-def usable_media(config, media, for_training=True):
-    """The media that have descriptors; those that preprocessing recorded as failures are left out.
-
-    Training can need more than the descriptors of the medium as a whole: see `stored_paths`.
-    UserError where others lack theirs, or where none is left.
-    """
-    if not media:
-        raise UserError(f"a split of {config.data_dir} has no media: training needs a train and a validate split")
-    path = config.descriptors_dir / FAILURES
-    failures = files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
-    has = is_stored if for_training else lambda config, media_id: descriptor_path(config, media_id).exists()
-    usable = [medium for medium in media if has(config, medium.id)]
-    present = {medium.id for medium in usable}
-    missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(media)} media have no descriptors in {config.descriptors_dir}, such as "
-            f"{missing[0]}: run `python preprocessing.py --dataset {config.dataset}` with the same --set"
-        )
-    if not usable:
-        raise UserError(f"preprocessing.py could read none of the {len(media)} media; {path} says why")
-    return usable
-
-
 class Samples:
     """A medium with some encoded captions is a sample; batches are made of samples.
 
@@ -210,9 +125,10 @@ class Samples:
     captions, of which no place is under the mask.
     """
 
-    def __init__(self, config, vocabulary, pairs, one_each=False):
-        """pairs: a list of (media id, caption)."""
-        self.config = config
+    def __init__(self, stored, vocabulary, pairs, one_each=False):
+        """stored: the descriptors (datasets.store.Store), with their settings; pairs: a list of (media id, caption)."""
+        config = stored.config
+        self.stored, self.config = stored, config
         self.n_captions = len(pairs)
         self.per_sample = 1 if one_each else config.captions_per_medium  # K
         captions_of, has_sides = collections.defaultdict(list), collections.Counter()
@@ -253,11 +169,11 @@ class Samples:
         """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
         probability = self.config.flip_probability
         mirrored = rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
-        return as_sequence(load_descriptors(self.config, self.media_ids[k], mirrored), levels)
+        return as_sequence(self.stored.load(self.media_ids[k], mirrored), levels)
 
     def _region(self, k, rng):
         """The descriptor of one region of sample k, drawn by `rng`, with noise: README, equation 9 -> [1, D]."""
-        regions = load_regions(self.config, self.media_ids[k])  # [R, D]
+        regions = self.stored.load_regions(self.media_ids[k])  # [R, D]
         region = regions[rng.integers(len(regions))]  # [D]
         noise = rng.standard_normal(region.shape, np.float32)
         return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
@@ -317,11 +233,11 @@ class Samples:
             raise
 
 
-def training_samples(config, vocabulary, media):
+def training_samples(stored, vocabulary, media):
     """Every caption of every medium, captions_per_medium of them a sample."""
-    return Samples(config, vocabulary, [(medium.id, caption) for medium in media for caption in medium.captions])
+    return Samples(stored, vocabulary, [(medium.id, caption) for medium in media for caption in medium.captions])
 
 
-def validation_samples(config, vocabulary, media):
+def validation_samples(stored, vocabulary, media):
     """One fixed caption of each medium: its first."""
-    return Samples(config, vocabulary, [(medium.id, medium.captions[0]) for medium in media], one_each=True)
+    return Samples(stored, vocabulary, [(medium.id, medium.captions[0]) for medium in media], one_each=True)

@@ -12,36 +12,131 @@ there.
 """
 
 import argparse
+import collections
+import concurrent.futures
+import itertools
 import time
+import zlib
+
+import numpy as np
 
 import cfg
+from datasets import annotations, store
 from system import device, errors
+from system.errors import UserError
+from vision import descriptors
+
+FRAMES_AT_ONCE = 32  # through the CNN
+DECODERS = 2  # threads that decode ahead of the CNN
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser)
     device.add_arguments(parser)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def decoded_ahead(config, media, size):
+    """Yield (medium, CNN inputs or UserError) in order, decoded by threads a bounded number of media ahead.
+
+    Where training asks for mirrored images, the inputs are the image and its mirror image.
+    """
+
+    def decode(medium):
+        try:
+            inputs = descriptors.cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
+            return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.flip_probability > 0 else inputs
+        except UserError as error:
+            return error
+
+    waiting = iter(media)
+    n_ahead = DECODERS + 2 * FRAMES_AT_ONCE // (config.n_sampled_frames if config.media == "video" else 1)
+    with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
+        pending = collections.deque(
+            (medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, n_ahead)
+        )
+        while pending:
+            medium, future = pending.popleft()
+            yield medium, future.result()
+            pending.extend((medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, 1))
+
+
+def batched(decoded):
+    """Group (medium, inputs) into lists with about FRAMES_AT_ONCE frames for the CNN."""
+    batch, n_frames = [], 0
+    for medium, inputs in decoded:
+        batch.append((medium, inputs))
+        n_frames += len(inputs)
+        if n_frames >= FRAMES_AT_ONCE:
+            yield batch
+            batch, n_frames = [], 0
+    if batch:
+        yield batch
+
+
+def write(stored, medium, grids):
+    """Write the files of a medium that are not there, from the grids [n, Gy, Gx, D] of its CNN inputs."""
+    config = stored.config
+    for path in stored.paths(medium.id):
+        if path.exists():
+            continue
+        if path == stored.regions_path(medium.id):
+            array = descriptors.sampled_regions(config, grids, zlib.crc32(medium.id.encode()))
+        else:
+            mirrored = path == stored.mirrored_path(medium.id)
+            array = descriptors.captioning_descriptors(config, grids[1:] if mirrored else grids)
+        stored.write(path, array)
+
+
+def preprocess(config):
+    """Store the descriptors of all media of the data set that lack them -> (number stored, dict of id -> reason).
+
+    The media that could not be read are also written to `failures.json` beside the descriptors.
+    """
+    from tqdm import tqdm
+
+    stored = store.Store(config)
+    media = list(annotations.read_media(config).values())
+    missing = [medium for medium in media if not stored.is_complete(medium.id)]
+    failures = {}
+    if not missing and not config.cnn_weights:
+        return 0, failures
+    extractor = descriptors.load_cnn(config)
+    stored.prepare(extractor)
+    progress = tqdm(total=len(media), initial=len(media) - len(missing), unit="media", desc=config.dataset)
+
+    def readable():
+        for medium, inputs in decoded_ahead(config, missing, extractor.input_size):
+            if isinstance(inputs, UserError):
+                failures[medium.id] = str(inputs)
+                progress.update()
+            else:
+                yield medium, inputs
+
+    with progress:
+        for batch in batched(readable()):
+            grids = extractor(np.concatenate([inputs for _, inputs in batch]))  # [frames, Gy, Gx, D]
+            ends = np.cumsum([len(inputs) for _, inputs in batch])[:-1]
+            for (medium, _), own_grids in zip(batch, np.split(grids, ends), strict=True):
+                write(stored, medium, own_grids)
+                progress.update()
+    stored.write_failures(failures)
+    return len(missing) - len(failures), failures
+
+
+def main(argv=None):
+    args = parse_args(argv)
     config = cfg.from_arguments(args)
-
-    import data_loader
-    from datasets import annotations
-    from vision import descriptors
-
     if config.dataset == "Demo":
-        from datasets.demo import clips as demo_clips
+        from datasets.demo import clips
 
-        if not demo_clips.is_complete(config.data_dir):
-            demo_clips.generate(config.data_dir)
+        if not clips.is_complete(config.data_dir):
+            clips.generate(config.data_dir)
     annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
     device.start_tensorflow(args.gpu)
     start = time.perf_counter()
-    n_stored, failures = descriptors.preprocess(config)
+    n_stored, failures = preprocess(config)
     print(
         f"{config.dataset}: {n_stored} media stored in {time.perf_counter() - start:.0f} s, {len(failures)} failures; "
         f"descriptors: {config.descriptors_dir}"
@@ -49,9 +144,7 @@ def main():
     for media_id, reason in list(failures.items())[:5]:
         print(f"  {media_id}: {reason}")
     if failures:
-        print(f"  all reasons: {config.descriptors_dir / data_loader.FAILURES}")
-    settings = "".join(f" --set {assignment}" for assignment in args.set)
-    print(f"next: python run_s2vt.py --dataset {config.dataset} --train{settings}")
+        print(f"  all reasons: {store.Store(config).failures_path}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 import cfg
 import data_loader
 import s2vt_model
+from datasets import store
 from system import files
 from system.errors import UserError
 
@@ -51,7 +52,7 @@ class Checkpoint:
 
     def check_descriptors(self):
         """UserError if the stored descriptors come from other weights of the CNN than those it was trained on."""
-        trained_on, stored = self.state.get("cnn_weights_id"), data_loader.cnn_weights_id(self.config)
+        trained_on, stored = self.state.get("cnn_weights_id"), store.Store(self.config).cnn_weights_id()
         if None not in (trained_on, stored) and trained_on != stored:
             raise UserError(
                 f"{self.folder} was trained on descriptors of {self.config.cnn} with other weights ({trained_on}) than "

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 import data_loader
 from captioner import checkpoint
-from datasets import annotations
+from datasets import annotations, store
 from system import files
 from system.errors import UserError
 
@@ -32,14 +32,13 @@ TEST_SETTINGS = (
 
 def caption_media(saved, media):
     """The captions that a checkpoint gives to `media`, from their stored descriptors: dict of id -> sentence."""
+    stored = store.Store(saved.config)
     captions, size = {}, saved.config.batch_size
     with tqdm(total=len(media), unit="media", desc="caption") as progress:
         for start in range(0, len(media), size):
             batch = media[start : start + size]
-            stored = [data_loader.load_descriptors(saved.config, medium.id) for medium in batch]
-            descriptors = np.stack(
-                [data_loader.as_sequence(one, saved.config.pyramid_levels) for one in stored]
-            )  # [B, N, D]
+            read = [data_loader.as_sequence(stored.load(one.id), saved.config.pyramid_levels) for one in batch]
+            descriptors = np.stack(read)  # [B, N, D]
             captioned = saved.model.generate(descriptors, saved.config.beam_size, saved.config.length_penalty)
             for medium, ids in zip(batch, captioned, strict=True):
                 captions[medium.id] = saved.vocabulary.decode(ids)
@@ -61,7 +60,7 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:
         raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
-    media = data_loader.usable_media(saved.config, media, for_training=False)
+    media = store.Store(saved.config).usable(media, for_training=False)
     predictions = caption_media(saved, media)
     scores = caption_scores.score({medium.id: list(medium.captions) for medium in media}, predictions)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import data_loader
 from captioner import checkpoint, related_words, self_critical
-from datasets import annotations
+from datasets import annotations, store
 from system import files
 from system.errors import UserError
 from vision import cnn
@@ -95,12 +95,11 @@ class Trainer:
     def __init__(self, config, vocabulary, model, media):
         """`media`: all media of the data set; those of the training and the validation split are used."""
         self.config, self.vocabulary, self.model = config, vocabulary, model
-        train, validate = (
-            data_loader.usable_media(config, annotations.split_media(media, split)) for split in ("train", "validate")
-        )
+        self.stored = store.Store(config)
+        train, validate = (self.stored.usable(annotations.split_media(media, split)) for split in ("train", "validate"))
         self._media = train, validate
-        self.samples = data_loader.training_samples(config, vocabulary, train)
-        self.validation = data_loader.validation_samples(config, vocabulary, validate)
+        self.samples = data_loader.training_samples(self.stored, vocabulary, train)
+        self.validation = data_loader.validation_samples(self.stored, vocabulary, validate)
         self.step = 0
         self.losses_since_save = []  # of the training steps since the last row of the loss table
         self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
@@ -170,7 +169,7 @@ class Trainer:
             "epoch": self.step / self.steps_per_epoch,
             "n_samples": self.samples.n_captions,
             "losses_since_save": self.losses_since_save,
-            "cnn_weights_id": data_loader.cnn_weights_id(self.config),
+            "cnn_weights_id": self.stored.cnn_weights_id(),
             **losses,
         }
         where = self.config.experiment, self.step
@@ -204,11 +203,12 @@ def start(config):
         raise UserError(f"{config.experiment} holds a published captioner ({MODEL_CARD}): name another --experiment")
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = annotations.read_media(config)
-    train = data_loader.usable_media(config, annotations.split_media(media, "train"))
+    stored = store.Store(config)
+    train = stored.usable(annotations.split_media(media, "train"))
     captions = [caption for medium in train for caption in medium.captions]
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
     vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])
-    dim_image = data_loader.load_descriptors(config, train[0].id).shape[-1]
+    dim_image = stored.load(train[0].id).shape[-1]
     model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
     trainer = Trainer(config, vocabulary, model, media)
     remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing

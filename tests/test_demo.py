@@ -6,13 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-from test_commands import SMALL, run, settings
 
 import cfg
-import data_loader
 from captioner import training
+from datasets import store
 from datasets.demo import clips as demo_clips
 from system.errors import UserError
+from tests.test_commands import SMALL, run, settings
 from vision import media
 
 DEMO = ("--dataset", "Demo")
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_told_before_the_old_experiment_is_removed(trained,
     else:
         config, message = dataclasses.replace(config, descriptors_root="copied"), "1 of 3 media have no descriptors"
         shutil.copytree("DATA/descriptors", "copied")
-        data_loader.regions_path(config, "video2").unlink()
+        store.Store(config).regions_path("video2").unlink()
     before = sorted(trained.glob("experiments/Demo/*"))
     with pytest.raises(UserError, match=message):
         training.start(config)

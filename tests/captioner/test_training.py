@@ -14,7 +14,7 @@ import pytest
 import cfg
 import data_loader
 from captioner import checkpoint, testing, training
-from datasets import annotations
+from datasets import annotations, store
 from system.errors import UserError
 from tests.small_runs import COLOURS, SETTINGS, config_of, write_data_set
 
@@ -95,7 +95,7 @@ def golden_trainer(golden, folder):
     assert config.learning_rate == 5e-4
     config.descriptors_dir.mkdir(parents=True)
     for k, video in enumerate(golden["video"]):
-        np.save(data_loader.descriptor_path(config, k), video)
+        np.save(store.Store(config).path(k), video)
     vocabulary = data_loader.Vocabulary([".", *(f"word{k}" for k in range(1, 23))])
     model = checkpoint.build_model(config, vocabulary, dim_image=16)
     model.load_reference_weights(golden)
@@ -135,7 +135,7 @@ def test_adam_moves_words_that_are_not_in_the_batch(golden, tmp_path):
     steps = trainer.run()
     next(steps)
     captions = golden_captions(golden["captionB"], golden["caption_maskB"])
-    trainer.samples = data_loader.Samples(trainer.config, trainer.vocabulary, list(enumerate(captions)))
+    trainer.samples = data_loader.Samples(store.Store(trainer.config), trainer.vocabulary, list(enumerate(captions)))
     for _ in steps:
         pass
     assert_weights(trainer.model, golden, "adam1A4B")
@@ -188,7 +188,9 @@ def test_validation_counts_words_not_batches(trainer, monkeypatch):
     assert abs(np.mean(losses) - by_fours) > 1e-4  # the mean of the batches is something else
     at_once = dataclasses.replace(trainer.config, batch_size=100)
     media = annotations.split_media(annotations.read_media(at_once), "validate")
-    monkeypatch.setattr(trainer, "validation", data_loader.validation_samples(at_once, trainer.vocabulary, media))
+    monkeypatch.setattr(
+        trainer, "validation", data_loader.validation_samples(store.Store(at_once), trainer.vocabulary, media)
+    )
     assert len(list(trainer.validation.batches())) == 1 < len(losses)
     assert trainer.validation_loss() == pytest.approx(by_fours, abs=1e-6)
 
@@ -339,7 +341,7 @@ def test_a_run_is_not_resumed_on_other_samples(copied):
 def test_descriptors_of_another_cnn_are_refused(copied):
     config = config_of("copied")
     change_state(copied / "model-24", cnn_weights_id="one")
-    stored = config.descriptors_dir / data_loader.CNN_FILE
+    stored = config.descriptors_dir / store.CNN_FILE
     before = stored.read_bytes() if stored.exists() else None
     try:
         stored.write_text(json.dumps({"weights_id": "other"}))
@@ -425,7 +427,7 @@ def test_wrong_argument_costs_nothing(copied, assignment, complaint):
 
 def test_missing_validation_descriptors_cost_nothing(copied):
     before = content(copied)
-    path = data_loader.descriptor_path(config_of("copied"), "video8")
+    path = store.Store(config_of("copied")).path("video8")
     path.rename("put aside")
     try:
         with pytest.raises(UserError, match=r"1 of 5 media have no descriptors in .*, such as video8: run"):

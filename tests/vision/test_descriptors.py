@@ -1,46 +1,15 @@
-"""From media to the captioner's input: shapes, dtypes, what is stored, and what is left when something is broken."""
-
-import dataclasses
-import json
+"""From media to the captioner's input: shapes and dtypes."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import cfg
-import data_loader
 from system.errors import UserError
-from vision import cnn, descriptors, media
+from vision import descriptors, media
 
 VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
-
-
-class MeanColour:
-    """A CNN of one idea: the mean colour of each quarter of the picture, a 2 x 2 grid with D = 3."""
-
-    input_size, weights_id = 8, "mean-colour"
-
-    def __call__(self, frames):
-        return frames.reshape(-1, 2, 4, 2, 4, 3).mean(axis=(2, 4)).astype(np.float32)  # [n, 2, 2, 3]
-
-
-@pytest.fixture
-def demo(tmp_path, monkeypatch):
-    """Three clips in the layout of MSR-VTT, of which the second is no video."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cnn, "load", lambda *_: MeanColour())
-    folder = tmp_path / "DATA/Demo"
-    (folder / "videos").mkdir(parents=True)
-    for number in (0, 2):
-        frames = [np.full((16, 16, 3), 40 * (number + k), np.uint8) for k in range(3)]
-        media.write_video(folder / "videos" / f"v{number}.mp4", frames, 5)
-    (folder / "videos/v1.mp4").write_bytes(b"no video")
-    videos = [{"video_id": f"v{number}", "split": "train"} for number in range(4)]  # of the last there is no file
-    sentences = [{"video_id": video["video_id"], "caption": "grey"} for video in videos]
-    info = {"videos": videos, "sentences": sentences}
-    (folder / "train_val_videodatainfo.json").write_text(json.dumps(info))
-    return folder
 
 
 def test_captioning_descriptors_by_hand():
@@ -61,60 +30,3 @@ def test_cnn_inputs_of_images_and_videos(tmp_path):
     middle = descriptors.cnn_inputs(IMAGES, tmp_path / "a.mp4", 8)  # for a captioner of images
     assert middle.shape == (1, 8, 8, 3)
     np.testing.assert_allclose(middle.mean(), 120, atol=4)
-
-
-def test_broken_and_missing_media_are_recorded_and_the_rest_goes_on(demo):
-    stored, failures = descriptors.preprocess(VIDEOS)
-    assert stored == 2
-    assert set(failures) == {"v1", "v3"}
-    assert "v3.mp4" in failures["v3"]
-    assert json.loads((VIDEOS.descriptors_dir / "failures.json").read_text()) == failures
-    array = data_loader.load_descriptors(VIDEOS, "v2")
-    assert (array.dtype, array.shape) == (np.float16, (3, 3))
-    np.testing.assert_allclose(array.astype(float), np.repeat([[80], [120], [160]], 3, axis=1), atol=4)
-    regions = data_loader.load_regions(VIDEOS, "v2")
-    assert regions.shape == (descriptors.N_REGIONS, 3)
-    assert {round(float(value) / 40) for value in regions[:, 0]} == {2, 3, 4}  # cells of all three frames
-
-
-def test_mirror_images_are_stored_where_training_wants_them(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cnn, "load", lambda *_: MeanColour())
-    folder = tmp_path / "DATA/Flickr8k"
-    (folder / "Flicker8k_Dataset").mkdir(parents=True)
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[:, :4] = 200  # bright on the left
-    Image.fromarray(picture).save(folder / "Flicker8k_Dataset/a.jpg", quality=95)
-    (folder / "Flickr8k.token.txt").write_text("a.jpg#0\ta wall\n")
-    for split, names in (("train", "a.jpg\n"), ("dev", ""), ("test", "")):
-        (folder / f"Flickr_8k.{split}Images.txt").write_text(names)
-    assert descriptors.preprocess(IMAGES)[0] == 1
-    mirrored = dataclasses.replace(IMAGES, flip_probability=0.5)
-    assert descriptors.preprocess(mirrored)[0] == 1
-    for is_mirrored, expected in ((False, [[200, 0], [200, 0]]), (True, [[0, 200], [0, 200]])):
-        grid = data_loader.load_descriptors(mirrored, "a", is_mirrored)  # [2, 2, 3]
-        np.testing.assert_allclose(grid[..., 0].astype(float), expected, atol=8)
-
-
-def test_a_second_run_does_only_what_is_missing(demo):
-    descriptors.preprocess(VIDEOS)
-    kept, lost = (data_loader.descriptor_path(VIDEOS, name) for name in ("v0", "v2"))
-    before = kept.stat().st_mtime_ns
-    lost.unlink()
-    (demo / "videos/v1.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())  # mended
-    stored, failures = descriptors.preprocess(VIDEOS)
-    assert (stored, set(failures)) == (2, {"v3"})
-    assert lost.exists()
-    assert kept.stat().st_mtime_ns == before
-    without = dataclasses.replace(VIDEOS, single_region_share=0.0)
-    data_loader.regions_path(VIDEOS, "v0").unlink()
-    assert descriptors.preprocess(without)[0] == 0  # nobody asked for regions
-    assert descriptors.preprocess(VIDEOS)[0] == 1
-
-
-def test_descriptors_of_other_weights_are_not_mixed(demo, monkeypatch):
-    descriptors.preprocess(VIDEOS)
-    monkeypatch.setattr(MeanColour, "weights_id", "other")
-    data_loader.descriptor_path(VIDEOS, "v0").unlink()
-    with pytest.raises(UserError, match="with other weights"):
-        descriptors.preprocess(VIDEOS)

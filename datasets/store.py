@@ -1,0 +1,134 @@
+"""The descriptors that stage 1 stores: their names, reading and writing, and which media have them.
+
+stored = store.Store(config)
+stored.load("video7")    # [N, D] of a video, [Gy, Gx, D] of an image
+"""
+
+import numpy as np
+
+from data_loader import as_sequence
+from system import files
+from system.errors import UserError
+
+FAILURES = "failures.json"
+CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
+
+
+class Store:
+    """The stored descriptors of a data set, computed as `config` says: a folder with a file or two a medium."""
+
+    def __init__(self, config):
+        self.config = config
+        self.folder = config.descriptors_dir
+        self.failures_path = self.folder / FAILURES
+
+    # Names
+
+    def path(self, media_id):
+        return self.folder / f"{media_id}.npy"
+
+    def regions_path(self, media_id):
+        """Where the sampled regions of a video lie, for training on single regions."""
+        return self.folder / f"{media_id}.regions.npy"
+
+    def mirrored_path(self, media_id):
+        """Where the descriptors of an image's mirror image lie."""
+        return self.folder / f"{media_id}.mirrored.npy"
+
+    def paths(self, media_id):
+        """Every file that stage 1 stores for a medium."""
+        paths = [self.path(media_id)]
+        if self.config.media == "video" and self.config.single_region_share > 0:
+            paths.append(self.regions_path(media_id))
+        if self.config.flip_probability > 0:
+            paths.append(self.mirrored_path(media_id))
+        return paths
+
+    def is_complete(self, media_id):
+        """Whether every file that stage 1 stores for a medium is there."""
+        return all(path.exists() for path in self.paths(media_id))
+
+    # Reading
+
+    def load(self, media_id, mirrored=False):
+        """The descriptors of a medium, [N, D] of a video, [Gy, Gx, D] of an image; UserError if there are none."""
+        return self._read(self.mirrored_path(media_id) if mirrored else self.path(media_id))
+
+    def load_regions(self, media_id):
+        """Descriptors of single regions [R, D]: an image's grid, of a video the regions that stage 1 sampled."""
+        if self.config.media == "image":
+            return as_sequence(self.load(media_id))
+        return self._read(self.regions_path(media_id))
+
+    def _read(self, path):
+        try:
+            return np.load(path, allow_pickle=False)
+        except FileNotFoundError:
+            again = f"run `python preprocessing.py --dataset {self.config.dataset}` first, with the same --set"
+            raise UserError(f"{path} is missing: {again}") from None
+        except Exception as error:  # a damaged header can raise whatever Python's own parser raises
+            raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
+
+    def cnn_weights_id(self):
+        """Which weights the CNN had: `vision.cnn.Extractor.weights_id`, None where it is not noted."""
+        path = self.folder / CNN_FILE
+        return files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
+
+    def failures(self):
+        """The media that stage 1 could not read: dict of id -> reason."""
+        path = self.failures_path
+        return files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
+
+    def usable(self, media, for_training=True):
+        """Those of the media (annotations.Medium) that have descriptors; failures of stage 1 are left out.
+
+        Training can need more than the descriptors of the medium as a whole: see `paths`.
+        UserError where others lack theirs, or where none is left.
+        """
+        if not media:
+            raise UserError(
+                f"a split of {self.config.data_dir} has no media: training needs a train and a validate split"
+            )
+        failures = self.failures()
+        present = {
+            medium.id
+            for medium in media
+            if (self.is_complete(medium.id) if for_training else self.path(medium.id).exists())
+        }
+        missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(media)} media have no descriptors in {self.folder}, such as {missing[0]}: "
+                f"run `python preprocessing.py --dataset {self.config.dataset}` with the same --set"
+            )
+        if not present:
+            raise UserError(
+                f"preprocessing.py could read none of the {len(media)} media; {self.failures_path} says why"
+            )
+        return [medium for medium in media if medium.id in present]
+
+    # Writing
+
+    def prepare(self, extractor):
+        """Make the folder ready for the descriptors of a CNN (vision.cnn.Extractor), and note its weights there.
+
+        UserError where it holds descriptors of a CNN with other weights.
+        """
+        stored = self.cnn_weights_id()
+        if stored not in (None, extractor.weights_id):
+            raise UserError(
+                f"{self.folder} holds descriptors of {self.config.cnn} with other weights ({stored}, not "
+                f"{extractor.weights_id}): move the folder away, or use those weights"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.remove_partials(self.folder)
+        files.write_json(self.folder / CNN_FILE, {"cnn": self.config.cnn, "weights_id": extractor.weights_id})
+
+    def write(self, path, array):
+        """Store an array under one of the `paths`, whole or not at all."""
+        with files.whole(path) as partial:
+            np.save(partial, array)
+
+    def write_failures(self, failures):
+        """Note the media that could not be read: dict of id -> reason."""
+        files.write_json(self.failures_path, failures)

@@ -1,0 +1,90 @@
+"""Stored descriptors: what is read, what is damaged, which media have them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from datasets import store
+from system.errors import UserError
+from tests.stored_media import IMAGES, MEDIA, VIDEOS, damage, write_descriptors
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    """Everything is started in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_load_descriptors():
+    for config in (VIDEOS, IMAGES):
+        for media_id, descriptors in write_descriptors(config).items():
+            loaded = store.Store(config).load(media_id)
+            assert loaded.dtype == config.descriptor_dtype
+            np.testing.assert_array_equal(loaded, descriptors)
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "cut in its header", "header", "text"])
+def test_damaged_descriptors_are_told(how):
+    write_descriptors(VIDEOS)
+    damage(VIDEOS.descriptors_dir / "v1.npy", how)
+    message = r"^DATA/descriptors/MSR-VTT/.*/v1.npy cannot be read \(.+\): remove it and run preprocessing.py again"
+    with pytest.raises(UserError, match=message):
+        store.Store(VIDEOS).load("v1")
+
+
+def test_descriptors_that_need_pickle_are_refused():
+    write_descriptors(VIDEOS)
+    np.save(VIDEOS.descriptors_dir / "v1.npy", np.array([{}], object))
+    with pytest.raises(UserError, match=r"v1.npy cannot be read \(.*allow_pickle"):
+        store.Store(VIDEOS).load("v1")
+
+
+def test_missing_descriptors_are_told():
+    message = "v9.npy is missing: run `python preprocessing.py --dataset MSR-VTT` first"
+    with pytest.raises(UserError, match=message):
+        store.Store(VIDEOS).load("v9")
+
+
+def test_cnn_weights_id():
+    assert store.Store(VIDEOS).cnn_weights_id() is None
+    write_descriptors(VIDEOS)
+    (VIDEOS.descriptors_dir / "cnn.json").write_text('{"cnn": "inception_v3", "weights_id": "0123"}')
+    assert store.Store(VIDEOS).cnn_weights_id() == "0123"
+
+
+def write_failures(*ids):
+    VIDEOS.descriptors_dir.mkdir(parents=True, exist_ok=True)
+    (VIDEOS.descriptors_dir / "failures.json").write_text(json.dumps(dict.fromkeys(ids, "no video in it")))
+
+
+def test_usable_media_leaves_recorded_failures_out():
+    write_descriptors(VIDEOS)
+    assert store.Store(VIDEOS).usable(MEDIA) == MEDIA
+    (VIDEOS.descriptors_dir / "v1.npy").unlink()
+    write_failures("v1", "v2", "of another split")  # v2 has been computed since
+    assert store.Store(VIDEOS).usable(MEDIA) == [MEDIA[0], MEDIA[2]]
+
+
+def test_usable_media_refuses_gaps():
+    message = (
+        r"^{} of 3 media have no descriptors in DATA/descriptors/MSR-VTT/inception_v3-3frames-float16, such as {}: "
+    )
+    run = r"run `python preprocessing.py --dataset MSR-VTT` with the same --set$"
+    with pytest.raises(UserError, match=message.format(3, "v0") + run):
+        store.Store(VIDEOS).usable(MEDIA)
+    write_descriptors(VIDEOS, MEDIA[:1])
+    write_failures("v1")
+    with pytest.raises(UserError, match=message.format(1, "v2") + run):
+        store.Store(VIDEOS).usable(MEDIA)
+
+
+def test_usable_media_refuses_a_split_without_any():
+    with pytest.raises(UserError, match="a split of DATA/MSR_VTT has no media: training needs a train and a validate"):
+        store.Store(VIDEOS).usable([])
+    write_failures("v0", "v1", "v2")
+    with pytest.raises(UserError, match=r"could read none of the 3 media; .*/failures.json says why"):
+        store.Store(VIDEOS).usable(MEDIA)
+    (VIDEOS.descriptors_dir / "failures.json").write_text("{")
+    with pytest.raises(UserError, match=r"failures.json is not valid JSON .*: expected the media that preprocessing"):
+        store.Store(VIDEOS).usable(MEDIA)
