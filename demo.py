@@ -31,9 +31,9 @@ REAL_CLIPS = {
 SCRIPTS = Path(__file__).resolve().parent
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def run(*command):
@@ -92,8 +92,8 @@ def print_table(experiment):
         print(f"  {name:14s}{row['n']:6d}{shares}")
 
 
-def main():
-    parse_args()
+def main(argv=None):
+    parse_args(argv)
     config = cfg.DATASETS["Demo"]
     demo = ("--dataset", "Demo")
     start = time.perf_counter()

@@ -22,7 +22,7 @@ from system import device, errors
 EXPORT_SETTINGS = ("beam_size", "length_penalty", "precision", "cnn_precision", "saliency_input_size")
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser)
     stage = parser.add_mutually_exclusive_group(required=True)
@@ -35,7 +35,7 @@ def parse_args():
     parser.add_argument("--beam_size", type=int, metavar="K", help="short for --set beam_size=K (1: greedy)")
     parser.add_argument("--split", choices=("validate", "test"), default="test", help="with --test: which split")
     device.add_arguments(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.resume and not args.train:
         parser.error("--resume goes with --train")
     if args.beam_size is not None:
@@ -99,8 +99,8 @@ def export(args):
     print(f"{folder}: {size / 1e6:.1f} MB, with {len(saved.vocabulary)} words")
 
 
-def main():
-    args = parse_args()
+def main(argv=None):
+    args = parse_args(argv)
     device.start_tensorflow(args.gpu)
     if args.train:
         train(args)

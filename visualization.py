@@ -15,15 +15,16 @@ to --output.
 
 import argparse
 import collections
-import itertools
+import contextlib
 from pathlib import Path
 
+import caption_saliency
 import cfg
-from system import device, errors
+from system import device, errors, files
 from system.errors import UserError
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, dataset_required=False)
     parser.add_argument("--media_id", metavar="ID", nargs="+", help="videos or images of the data set")
@@ -57,7 +58,7 @@ def parse_args():
     parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     device.add_arguments(parser)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if (args.media is None) == (args.media_id is None):
         parser.error("name what to look at: --media, or --dataset and --media_id")
     if args.media_id is not None and args.dataset is None:
@@ -83,8 +84,6 @@ def media_paths(args, saved):
 
 def read_sentences(sentence):
     """The sentences to explain: one, those of a .txt file, or None for the captioner's own."""
-    from system import files
-
     if sentence is None or not sentence.endswith(".txt"):
         return [sentence]
     sentences = [line.strip() for line in files.read_text(sentence, "a sentence a line").split("\n") if line.strip()]
@@ -93,10 +92,10 @@ def read_sentences(sentence):
     return sentences
 
 
-def show(explained, picture, numbers, is_own):
+def show(explained, picture, numbers):
     """Print what came out."""
     query = explained.query
-    whose = " (the captioner's own caption)" if is_own else ""
+    whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
     if query.skipped:
         print(f"left out, not known to the captioner: {', '.join(query.skipped)}")
@@ -104,38 +103,54 @@ def show(explained, picture, numbers, is_own):
         print(f"'{word}' is not known to the captioner, read as '{known}'")
     print(f"picture: {picture}")
     print(f"raw maps and settings: {numbers}")
+    if explained.is_video and explained.config.media == "image":
+        print("this captioner has learnt from still images: it sees every frame of a video by itself")
 
 
-def main():
-    args = parse_args()
-    device.start_tensorflow(args.gpu)
-    from captioner import checkpoint
-    from explain import attribution, explanation
+@contextlib.contextmanager
+def told(alone):
+    """Context manager: an error in one of many jobs is told, and the next ones go on; that of a job alone is raised."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        if alone:
+            raise
+        errors.report(error)
 
-    method = args.method or attribution.PAPERS
-    attribution.check(method, "--method")
+
+def main(argv=None):
+    args = parse_args(argv)
+    sentences = read_sentences(args.sentence)
     experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
-    output = args.output or cfg.output_folder(experiment, "saliency")
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    jobs = list(itertools.product(media_paths(args, saved), read_sentences(args.sentence)))
-    explainer = explanation.Explainer(saved, method)
-    n_failed = 0
-    for path, sentence in jobs:
-        try:
-            explained = explainer.explain(path, sentence, args.unknown, args.normalization, args.format)
-            picture = explanation.draw(explained, output, args.format)
-            explained.save(picture.with_suffix(".npz"), saved)
-        except (UserError, OSError) as error:
-            if len(jobs) == 1:
-                raise
-            errors.report(error)
-            n_failed += 1
-        else:
-            show(explained, picture, picture.with_suffix(".npz"), sentence is None)
-            if explained.is_video and saved.config.media == "image":
-                print("this captioner has learnt from still images: it sees every frame of a video by itself")
-    if n_failed:
-        raise UserError(f"{n_failed} of {len(jobs)} could not be explained, for the reasons above; the others are done")
+    output = Path(args.output or cfg.output_folder(experiment, "saliency"))
+    explain = caption_saliency.load(experiment, args.method, args.checkpoint, args.set, args.gpu)
+    from explain import render
+    from vision import media
+
+    paths = media_paths(args, explain.saved)
+    n_jobs, n_done, queries = len(paths) * len(sentences), 0, []
+    for sentence in sentences:
+        with told(alone=len(sentences) == 1):
+            queries.append(None if sentence is None else explain.query(sentence, args.unknown))
+    files.remove_partials(output)
+    for path in paths:
+        explanations = []
+        with told(alone=n_jobs == 1):
+            form = args.format or render.FORMS[media.kind(path) == "video"][0]
+            render.check_form(path, media.kind(path) == "video", form)
+            explanations = explain.explain(path, queries, args.normalization)
+        for explained in explanations:
+            with told(alone=n_jobs == 1):
+                picture = output / f"{render.name(explained)}.{form}"
+                numbers = picture.with_suffix(".npz")
+                explained.write(picture)
+                explained.write(numbers)
+                show(explained, picture, numbers)
+                n_done += 1
+    if n_done < n_jobs:
+        raise UserError(
+            f"{n_jobs - n_done} of {n_jobs} could not be explained, for the reasons above; the others are done"
+        )
 
 
 if __name__ == "__main__":

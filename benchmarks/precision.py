@@ -42,7 +42,7 @@ def measure(folder, settings, limit):
     import saliency
     from captioner import checkpoint
     from datasets import annotations
-    from explain import explanation
+    from explain.query import parse_sentence
     from vision import descriptors
 
     saved = checkpoint.load(folder, [f"{name}={value}" for name, value in settings.items()], EXACT)
@@ -52,7 +52,7 @@ def measure(folder, settings, limit):
     for medium in annotations.split_media(annotations.read_media(config), "test")[:limit]:
         grids = extractor(descriptors.cnn_inputs(config, medium.path, extractor.input_size))
         grid = descriptors.captioning_descriptors(config, grids)  # [Gy, Gx, D]
-        query = explanation.parse_sentence(medium.captions[0], saved.vocabulary, config.n_lstm_step, unknown="skip")
+        query = parse_sentence(medium.captions[0], saved.vocabulary, config.n_lstm_step, unknown="skip")
         maps.append(saliency.raw_maps(saved.model, grid[None], query.ids)[0].reshape(len(query.ids), -1))
         caption, mask = saved.vocabulary.encode(medium.captions[0], config.n_lstm_step)
         sequence = data_loader.as_sequence(grid, config.pyramid_levels)  # [N, D]

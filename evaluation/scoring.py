@@ -18,7 +18,7 @@ import saliency
 from captioner import checkpoint
 from datasets.demo import clips as demo_clips
 from evaluation import faithfulness, localization
-from explain import attribution, explanation
+from explain import attribution, explanation, query
 from system import errors
 from system.errors import UserError
 from vision import geometry, media
@@ -86,7 +86,7 @@ class Case:
     def __init__(self, eye, group, words, asked, size, box, grids):
         self.eye, self.group, self.words, self.asked = eye, group, words, asked
         (self.height, self.width), self.box, self.grids = size, box, grids
-        self.ids, self.steps = explanation.phrase_steps(eye.saved, words, asked)
+        self.ids, self.steps = query.phrase_steps(eye.saved, words, asked)
 
     def maps(self, method, reading):
         """Each phrase's raw map -> list of [F, Gy, Gx], None for a phrase that the captioner does not know."""

@@ -187,10 +187,10 @@ def rise(scene, word_ids):
 PAPERS = single_descriptor.__name__
 
 
-def check(name, flag, others=()):
-    """UserError, naming the command line's `flag`, for what is neither a method nor one of the `others` it takes."""
+def check(name, others=()):
+    """UserError for a name that is neither a method nor one of the `others` that are taken."""
     if name not in METHODS and name not in others:
-        raise UserError(f"{flag} {name}: there is no such method; choose from {', '.join([*METHODS, *others])}")
+        raise UserError(f"there is no method '{name}'; choose from {', '.join([*METHODS, *others])}")
 
 
 METHODS = {

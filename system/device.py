@@ -36,8 +36,24 @@ def _quiet_stderr():
             os.close(original)
 
 
+def _import_matplotlib():
+    """Import matplotlib, as Keras will, though MPLBACKEND may name a backend that is not installed here.
+
+    That of a notebook is inherited by what is started from it, in whatever environment; then it is forgotten.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+            os.environ["MPLBACKEND"] = backend
+
+
 def set_environment():
     """What TensorFlow is told by the environment; numbers are the same to the last bit only under the same settings."""
+    if "matplotlib" not in sys.modules:
+        _import_matplotlib()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
@@ -56,6 +72,11 @@ def start_tensorflow(gpu=None):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+        # Not what the user's ~/.keras/keras.json says.
+        tf.keras.config.set_floatx("float32")
+        tf.keras.config.set_epsilon(1e-7)
+        tf.keras.config.set_image_data_format("channels_last")
+        tf.keras.config.set_dtype_policy("float32")
         for gpu_device in gpus:
             tf.config.experimental.set_memory_growth(gpu_device, True)
         tf.zeros(1)  # the devices are set up, and reported, here

@@ -7,6 +7,7 @@ A CNN is one entry of `CNNS`. Its last grid has a cell every `stride` pixels, so
 """
 
 import contextlib
+import copy
 import hashlib
 import socket
 import warnings
@@ -37,20 +38,21 @@ class CNN:
     margin: int  # pixels that convolutions without padding lose
     dim: int
     preprocess: Callable  # RGB in 0..255, float -> what the network was trained on
-    build: Callable  # (weights file or None for its own source, input size) -> Keras model: image -> grid
+    build: Callable  # weights file, or None for its own source -> Keras model: images of any size -> grids
 
 
-def _inception_v3(weights, input_size):
+def _inception_v3(weights):
     """Keras' InceptionV3; the file may hold the classifier as well."""
     import keras
 
     path = weights or _download_inception()
-    whole = keras.applications.InceptionV3(weights=None, input_shape=(input_size, input_size, 3))
-    to_grid = keras.Model(whole.input, whole.get_layer("mixed10").output)
-    for model in (to_grid, whole):
+    to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
+    for include_top in (False, True):
+        model = keras.applications.InceptionV3(weights=None) if include_top else to_grid
         with warnings.catch_warnings(), contextlib.suppress(ValueError, KeyError, OSError):
             warnings.simplefilter("ignore")  # of a file that does not fit, Keras also warns hundreds of times
             model.load_weights(path)
+            to_grid.set_weights(model.get_weights()[: len(to_grid.weights)])  # the classifier's come last
             return to_grid
     raise UserError(
         f"{path}: not weights of Keras' InceptionV3 (.h5 or .weights.h5); "
@@ -76,10 +78,6 @@ def _download_inception():
         socket.setdefaulttimeout(patience)
 
 
-def _efficientnet_lite0(weights, input_size):
-    return efficientnet_lite0.build(weights=weights, input_size=input_size)
-
-
 CNNS = {
     "inception_v3": CNN(  # 299 -> 8 x 8, the paper's
         input_size=299,
@@ -95,7 +93,7 @@ CNNS = {
         margin=0,
         dim=1280,
         preprocess=efficientnet_lite0.preprocess,
-        build=_efficientnet_lite0,
+        build=lambda weights: efficientnet_lite0.build(weights=weights),
     ),
 }
 
@@ -135,24 +133,29 @@ def input_of(name, cells):
 
 
 class Extractor:
-    """A loaded CNN: `extractor(frames)` gives their grids. Made by `load`."""
+    """A loaded CNN: `extractor(frames)` gives their grids. Made by `load`; `at` gives the same for another size."""
 
     def __init__(self, name, model, input_size):
         import tensorflow as tf
 
         self.name = name
-        self.input_size = input_size
-        self.grid = grid_shape(name, input_size)
+        self.input_size, self.grid = input_size, grid_shape(name, input_size)
         self.dim = dim_image(name)
         self.weights_id = _weights_id(model)
         preprocess = CNNS[name].preprocess
 
-        @tf.function(input_signature=[tf.TensorSpec([None, input_size, input_size, 3], tf.uint8)])
-        def forward(frames):  # one trace for any number of frames
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        def forward(frames):  # one trace for frames of any number and size
             grids = model(preprocess(tf.cast(frames, tf.float32)), training=False)  # [n, Gy, Gx, D]
             return tf.cast(grids, tf.float32)
 
         self._forward = forward
+
+    def at(self, input_size):
+        """The same CNN for frames of `input_size` pixels a side -> Extractor; UserError where that is no whole grid."""
+        other = copy.copy(self)
+        other.input_size, other.grid = input_size, grid_shape(self.name, input_size)
+        return other
 
     def __call__(self, frames):
         """Descriptors of RGB frames: uint8 [n, input_size, input_size, 3] -> float32 [n, Gy, Gx, D].
@@ -181,6 +184,10 @@ class MultiScale:
         finest = max(extractors, key=lambda extractor: extractor.input_size)
         self.name, self.dim, self.weights_id = finest.name, finest.dim, finest.weights_id
         self.input_size, self.grid = finest.input_size, finest.grid
+
+    def at(self, input_size):
+        """The CNN for frames of that size alone -> Extractor."""
+        return self.extractors[0].at(input_size)
 
     def __call__(self, frames):
         """Descriptors of RGB frames: uint8 [n, input_size, input_size, 3] -> float32 [n, Gy, Gx, D]."""
@@ -219,7 +226,7 @@ def load(name, weights=None, input_size=None, precision="float32"):
         raise UserError(f"cnn_weights: no file {weights}")
     size = input_size or CNNS[name].input_size
     with _computing_in(precision):
-        return Extractor(name, CNNS[name].build(weights, size), size)
+        return Extractor(name, CNNS[name].build(weights), size)
 
 
 def _weights_id(model):

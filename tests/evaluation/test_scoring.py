@@ -15,7 +15,7 @@ from datasets import grounding
 from datasets.annotations import Medium
 from datasets.demo import clips as demo_clips
 from datasets.grounding import Boxes, CaptionedImage, Phrase
-from evaluation import examples_page, faithfulness, scoring
+from evaluation import examples_page, faithfulness, scoring, tables
 from explain import attribution, explanation, overlay
 from system.errors import UserError
 from vision import media
@@ -129,7 +129,7 @@ def test_names_of_methods():
     assert evaluate_saliency.chosen_methods(["best", "untrained", "best"]) == ["best", "untrained"]
     for names in (["all"], ["best", "all"]):
         assert set(evaluate_saliency.chosen_methods(names)) == {*attribution.METHODS, *scoring.BASELINES}
-    with pytest.raises(UserError, match=r"--methods all_but_one: .*single_linear.*mean_map"):
+    with pytest.raises(UserError, match=r"no method 'all_but_one'; .*single_linear.*mean_map"):
         evaluate_saliency.chosen_methods(["best", "all_but_one"])
 
 
@@ -190,7 +190,7 @@ def test_a_photograph_that_is_cropped():
 def test_tables():
     results = scoring.score(cases, [attribution.PAPERS])
     results.about[2] |= {"kind": "scene", "n_seen": 400}
-    table = evaluate_saliency.tabulate(results, by_word=False)
+    table = tables.tabulate(results, by_word=False)
     assert list(table) == ["all", "seen 400 times", "seen less", "size to 100%", "animal", "scene", "mean of kinds"]
     assert (table["all"]["n"], table["all"]["pictures"], table["seen 400 times"]["n"]) == (3, 2, 1)
     pointing = {name: row[attribution.PAPERS]["pointing"][0] for name, row in table.items()}
@@ -199,7 +199,7 @@ def test_tables():
     assert table["all"]["chance"]["auc - paper's"][0] == pytest.approx((0.5 - 1 + 0.5 - 1 + 0.5 - 0) / 3)
     assert "pointing - centre" not in table["all"]["centre"]
     assert "pointing - paper's" not in table["all"][attribution.PAPERS]
-    rows = evaluate_saliency.tabulate(results, by_word=True)
+    rows = tables.tabulate(results, by_word=True)
     assert list(rows) == ["all", "all animals", "all scenes", "thing"]
 
 
@@ -207,7 +207,7 @@ def test_what_is_cut_off_is_summed_up():
     results = scoring.score(cases, [attribution.PAPERS])
     for one, share in zip(results.about, (0.5, 1.0, float("nan")), strict=True):
         one["cut_off"] = share
-    assert evaluate_saliency.cut_off(results) == {"cut": 2, "wholly": 1, "share": 0.75}
+    assert tables.cut_off(results) == {"cut": 2, "wholly": 1, "share": 0.75}
 
 
 def test_the_page_shows_usual_examples_and_the_worst(tmp_path):

@@ -126,10 +126,15 @@ def test_bfloat16_changes_little(lite0):
 
 
 def test_larger_input_gives_a_finer_grid(lite0):
-    fine = cnn.load("efficientnet_lite0", input_size=320)
+    fine, frames = cnn.load("efficientnet_lite0", input_size=320), random_frames(1, 320)
     assert fine.grid == (10, 10)
-    assert fine(random_frames(1, 320)).shape == (1, 10, 10, 1280)
+    grids = fine(frames)
+    assert grids.shape == (1, 10, 10, 1280)
     assert fine.weights_id == lite0.weights_id
+    same = lite0.at(320)
+    np.testing.assert_array_equal(same(frames), grids)
+    assert (same.grid, lite0.grid) == ((10, 10), (8, 8))
+    assert lite0._forward.experimental_get_tracing_count() == 1  # one graph for all sizes
 
 
 @pytest.mark.parametrize(
@@ -232,6 +237,9 @@ class Averages:
     def __init__(self, cells):
         self.input_size, self.grid = 4 * cells, (cells, cells)
 
+    def at(self, input_size):
+        return Averages(cnn.grid_shape("inception_v3", input_size)[0])
+
     def __call__(self, frames):
         cells = self.grid[0]
         return frames.reshape(len(frames), cells, 4, cells, 4, 3).mean(axis=(2, 4)).astype(np.float32)
@@ -250,7 +258,7 @@ def test_several_sizes_are_enlarged_and_averaged():
 
 def test_one_size_of_several_is_the_size_of_captioning(monkeypatch):
     """Whatever the CNN's margin: 2, 4 and 8 cells."""
-    monkeypatch.setattr(descriptors, "load_cnn", lambda config, size: Averages(cnn.grid_shape(config.cnn, size)[0]))
+    monkeypatch.setattr(descriptors, "load_cnn", lambda config: Averages(2))
     config = cfg.override(cfg.DATASETS["Flickr30k"], [f"cnn_input_size={INCEPTION_SIZE}"])
     several = descriptors.load_multi_scale_cnn(config)
     assert [extractor.grid for extractor in several.extractors] == [(2, 2), (4, 4), (8, 8)]

@@ -115,7 +115,7 @@ def test_stem_is_the_checkpoints_convolution_and_batch_norm(checkpoint):
     """One output pixel from the published definition: same padding of TensorFlow, batch norm, ReLU6."""
     import keras
 
-    model = efficientnet_lite0.build(input_size=32)
+    model = efficientnet_lite0.build()
     stem = keras.Model(model.input, model.get_layer("block0_depthwise_conv").input)
     image = np.random.default_rng(0).normal(size=(32, 32, 3)).astype(np.float32)
     patch = np.zeros((3, 3, 3), np.float32)  # the last output pixel: stride 2 over 32 pixels pads below and right only
@@ -156,7 +156,7 @@ CLASSES = {  # photographs that one thing fills, and the ImageNet classes of tha
 
 @pytest.mark.skipif(not COCO.is_dir(), reason="no photographs of COCO in ../shared")
 def test_photographs_show_what_fills_them():
-    model = efficientnet_lite0.build(include_top=True, input_size=256)
+    model = efficientnet_lite0.build(include_top=True)
     pictures = [geometry.fit_whole(np.asarray(Image.open(COCO / f"{name}.jpg")), 256) for name in CLASSES]
     logits = np.asarray(model(efficientnet_lite0.preprocess(np.stack(pictures).astype(np.float32))))  # [7, 1000]
     assert [name for name, best in zip(CLASSES, logits.argmax(-1), strict=True) if best not in CLASSES[name]] == []
@@ -165,7 +165,7 @@ def test_photographs_show_what_fills_them():
 def test_activations_of_the_last_grid_stay_what_they_were():
     y, x = np.mgrid[:256, :256]
     picture = np.stack([x, y, (x // 32 + y // 32) % 2 * 255], axis=-1).astype(np.float32)  # slopes and a chessboard
-    model = efficientnet_lite0.build(input_size=256)
+    model = efficientnet_lite0.build()
     grid = np.asarray(model(efficientnet_lite0.preprocess(picture[None])))[0]  # [8, 8, 1280]
     strongest = [113, 897, 930, 468]
     assert np.argsort(-grid.mean(axis=(0, 1)))[:4].tolist() == strongest

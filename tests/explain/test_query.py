@@ -1,4 +1,4 @@
-"""Sentences to words, and phrases to maps."""
+"""Sentences and phrases to words, and the captioner's own words."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from captioner import testing
 from data_loader import Vocabulary
 from datasets import annotations
 from datasets.grounding import Boxes, Phrase
-from explain import explanation
+from explain import query
 from system.errors import UserError
 from vision import descriptors, media
 
@@ -23,18 +23,23 @@ VOCABULARY = Vocabulary([".", "a", "dog", "runs", "snowboarder"], related={"pood
 
 def test_unknown_words_are_refused_left_out_or_replaced():
     with pytest.raises(UserError) as refusal:
-        explanation.parse_sentence("A poodle, a dgo runs xyzzy.", VOCABULARY, 9)
+        query.parse_sentence("A poodle, a dgo runs xyzzy.", VOCABULARY, 9)
     for part in ("'poodle' (used like: dog)", "'dgo' (spelled like: dog)", "'xyzzy' (none comes near it)"):
         assert part in str(refusal.value)
     assert "--unknown skip" in str(refusal.value) and "--unknown nearest" in str(refusal.value)
-    query = explanation.parse_sentence("A poodle runs xyzzy", VOCABULARY, 9, "skip")
-    assert (query.words, query.ids, query.skipped, query.read_as) == (["a", "runs"], [1, 3], ["poodle", "xyzzy"], {})
-    query = explanation.parse_sentence("a poodle, snowboarders", VOCABULARY, 9, "nearest")
-    assert (query.words, query.skipped) == (["a", "dog", "snowboarder"], [])
-    assert query.read_as == {"poodle": "dog", "snowboarders": "snowboarder"}
-    assert query.title == "a poodle, snowboarders  (poodle is read as dog, snowboarders is read as snowboarder)"
+    parsed = query.parse_sentence("A poodle runs xyzzy", VOCABULARY, 9, "skip")
+    assert (parsed.words, parsed.ids, parsed.skipped, parsed.read_as) == (
+        ["a", "runs"],
+        [1, 3],
+        ["poodle", "xyzzy"],
+        {},
+    )
+    parsed = query.parse_sentence("a poodle, snowboarders", VOCABULARY, 9, "nearest")
+    assert (parsed.words, parsed.skipped) == (["a", "dog", "snowboarder"], [])
+    assert parsed.read_as == {"poodle": "dog", "snowboarders": "snowboarder"}
+    assert parsed.title == "a poodle, snowboarders  (poodle is read as dog, snowboarders is read as snowboarder)"
     with pytest.raises(UserError, match="'xyzzy'"):
-        explanation.parse_sentence("a poodle xyzzy", VOCABULARY, 9, "nearest")
+        query.parse_sentence("a poodle xyzzy", VOCABULARY, 9, "nearest")
 
 
 def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
@@ -49,16 +54,17 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
         return images.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 50
 
     extractor.input_size = 8
-    query = explanation.own_caption(saved, extractor, Path("one.png"))
+    sequence = query.reading(saved, extractor, "one.png")
+    own = query.own_caption(saved, sequence)
     grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
     config.descriptors_dir.mkdir(parents=True)
     np.save(config.descriptors_dir / "one.npy", descriptors.captioning_descriptors(config, grids))
     medium = annotations.Medium("one", Path("one.png"), "test", ("a dog",))
-    assert testing.caption_media(saved, [medium]) == {"one": query.sentence}
+    assert testing.caption_media(saved, [medium]) == {"one": own.sentence}
     cells = grids[0].astype(np.float16).astype(np.float32).reshape(2, 2, 2, 2, 3).mean(axis=(1, 3)).reshape(4, 3)
-    sequence = [*cells[[0, 1, 3, 2]], cells.mean(axis=0)]
-    expected = saliency.full_input_log_probs(model, sequence, query.ids)
-    np.testing.assert_allclose(query.target_log_probs, expected, atol=1e-3)
+    expected_sequence = [*cells[[0, 1, 3, 2]], cells.mean(axis=0)]
+    expected = saliency.full_input_log_probs(model, expected_sequence, own.ids)
+    np.testing.assert_allclose(own.target_log_probs, expected, atol=1e-3)
     assert np.ptp(expected, axis=1).min() > 0.1
 
 
@@ -67,5 +73,5 @@ def test_steps_of_phrases():
     saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
     words = ("a", "xyzzy", "poodle", "runs", "a", "dog")  # "poodle" is read as dog; a fifth known word is too many
     phrases = [Phrase(places, "animals", Boxes(np.zeros((1, 4)), 1, 1)) for places in ((0, 1, 2), (3,), (1,), (4, 5))]
-    assert explanation.phrase_steps(saved, words, phrases) == ([1, 2, 3, 1], [[0, 1], [2], [], [3]])
-    assert explanation.phrase_steps(saved, ("xyzzy",), phrases[2:3]) == ([], [[]])
+    assert query.phrase_steps(saved, words, phrases) == ([1, 2, 3, 1], [[0, 1], [2], [], [3]])
+    assert query.phrase_steps(saved, ("xyzzy",), phrases[2:3]) == ([], [[]])

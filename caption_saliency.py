@@ -1,0 +1,35 @@
+"""The program from Python: which parts of a picture or a clip made a captioning network say each word.
+
+    import caption_saliency
+    explain = caption_saliency.load()                        # the captioner that comes with the program
+    result = explain("dog.jpg", "a dog runs on the beach")   # without a sentence: the captioner's own caption
+    result.picture().save("dog.png")                         # a PIL picture; of a clip also result.write("dog.mp4")
+
+`visualization.py` is the same from the command line. docs/commands.md, "From Python", says what a result holds.
+"""
+
+import cfg
+from system import device
+from system.errors import UserError
+
+__all__ = ["UserError", "load"]
+
+
+def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
+    """Load a captioner with its CNN; TensorFlow starts here -> explain.explanation.Explainer.
+
+    Call what it gives: `explain(path, sentence=None, unknown="error", normalization=None)` -> an Explanation with
+    `words` [T], `raw_maps` [F, T, Gy, Gx] in nats, `maps` in [0, 1], `log_q` [T], `box`, of a video `curves` [F, T].
+
+    experiment: a folder of checkpoints (default: the bundled captioner); method: one of attribution.METHODS (default:
+    the paper's, equations 5 and 6); checkpoint: its number (default: the best on validation); settings: "key=value"
+    texts, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or setting.
+    """
+    device.start_tensorflow(gpu)
+    from captioner import checkpoint as checkpoints
+    from explain import attribution, explanation
+
+    method = method or attribution.PAPERS
+    attribution.check(method)
+    folder = checkpoints.choose(experiment or cfg.BUNDLED, checkpoint)
+    return explanation.Explainer(checkpoints.load(folder, settings, explanation.SETTINGS), method)

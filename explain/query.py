@@ -1,0 +1,107 @@
+"""The words to explain: a sentence's, a phrase's, or those that the captioner itself writes."""
+
+import dataclasses
+
+import numpy as np
+
+import data_loader
+import saliency
+from system.errors import UserError
+from vision import descriptors
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """The words to explain: `words` [T] with their `ids`, and p_t if the words are the model's own.
+
+    Of the sentence's other words, which the captioner does not know: those left out, and those read as another word.
+    """
+
+    sentence: str
+    words: list
+    ids: list
+    skipped: list = dataclasses.field(default_factory=list)
+    read_as: dict = dataclasses.field(default_factory=dict)
+    target_log_probs: np.ndarray | None = None  # [T, V]
+
+    @property
+    def is_own(self):
+        """Whether the words are the captioner's own."""
+        return self.target_log_probs is not None
+
+    @property
+    def title(self):
+        """The sentence, with what is read instead of some of its words."""
+        changes = ", ".join(f"{word} is read as {known}" for word, known in self.read_as.items())
+        return f"{self.sentence}  ({changes})" if changes else self.sentence
+
+
+def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
+    """A sentence -> Query. What becomes of a word that the captioner does not know is for `unknown` to say:
+
+    "error", "skip" (leave it out) or "nearest" (read `Vocabulary.stand_in` instead). UserError for such a word under
+    "error", or without a stand-in; where no word is left; and where there are more than n_lstm_step.
+    """
+    words = data_loader.tokenize(sentence)
+    strange = [word for word in dict.fromkeys(words) if word not in vocabulary.ids]
+    read_as = {}
+    if unknown == "nearest":
+        read_as = {word: known for word in strange if (known := vocabulary.stand_in(word))}
+    lost = [word for word in strange if word not in read_as]
+    if lost and unknown != "skip":
+        raise UserError(
+            f"the captioner does not know {'; '.join(_described(word, vocabulary) for word in lost)}; change the "
+            f"sentence, leave them out (--unknown skip)"
+            + (", or take the nearest words (--unknown nearest)" if unknown == "error" else "")
+        )
+    known = [read_as.get(word, word) for word in words if word not in lost]
+    if not known:
+        raise UserError(f"the sentence '{sentence}' has no word that the captioner knows")
+    if len(known) > n_lstm_step:
+        raise UserError(f"the sentence has {len(known)} words; this captioner takes at most {n_lstm_step}")
+    skipped = [word for word in words if word in lost]
+    return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped, read_as)
+
+
+def _described(word, vocabulary):
+    """An unknown word with the known ones that come near it."""
+    hints = {"spelled like": vocabulary.nearest(word), "used like": vocabulary.related.get(word)}
+    found = "; ".join(f"{how}: {', '.join(words)}" for how, words in hints.items() if words)
+    return f"'{word}' ({found or 'none comes near it'})"
+
+
+def reading(saved, extractor, path):
+    """What the captioner reads of a medium when it captions it -> [N, D].
+
+    `extractor` is the CNN of the size that the captioner was trained on.
+    """
+    grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
+    stored = descriptors.captioning_descriptors(saved.config, grids)
+    return data_loader.as_sequence(stored, saved.config.pyramid_levels)  # [N, D]
+
+
+def own_caption(saved, sequence):
+    """The captioner's own caption of what it reads, [N, D] -> Query, with the distributions it was chosen from.
+
+    UserError where the caption has no word.
+    """
+    ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
+    if not ids:
+        raise UserError("the captioner has nothing to say about it: give it a sentence")
+    words = [saved.vocabulary.words[k] for k in ids]
+    log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
+    return Query(" ".join(words), words, ids, target_log_probs=log_p)
+
+
+def phrase_steps(saved, words, phrases):
+    """A caption as the captioner reads it, and the steps of each phrase in that: ids [T], list of lists.
+
+    words of the caption; phrases, each with the `places` of its words. For a word that the captioner does not know its
+    stand-in is read, else it is left out; what lies beyond the captioner's longest sentence is, too. So a phrase can be
+    without steps.
+    """
+    vocabulary = saved.vocabulary
+    read = [word if word in vocabulary.ids else vocabulary.stand_in(word) for word in words]
+    known = [place for place, word in enumerate(read) if word is not None][: saved.config.n_lstm_step]
+    steps = [[known.index(place) for place in phrase.places if place in known] for phrase in phrases]
+    return [vocabulary.ids[read[place]] for place in known], steps

@@ -1,0 +1,132 @@
+"""Explanations to files: pictures, videos and numbers. overlay.py draws them."""
+
+import dataclasses
+import json
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from explain import attribution, overlay
+from system import files
+from system.errors import UserError
+from vision import media
+
+GIF_FPS = 10  # at most: a gif of every frame would be huge
+MAX_NAME = 80  # letters of the sentence in a file's name
+SHEET_FRAMES = 5  # a word, on a contact sheet
+FORMS = {True: ("mp4", "gif", "png"), False: ("png",)}  # of a video or not: the first is the usual one
+
+
+def check_form(path, is_video, form):
+    """UserError where a medium has no picture of that form (None: the usual one)."""
+    if form is None or form in FORMS[is_video]:
+        return
+    if not is_video and form in FORMS[True]:
+        raise UserError(f"{path} is an image: {form} is for videos, take png")
+    raise UserError(f"{path}: there is no picture of the form '{form}'; take {' or '.join(FORMS[is_video])}")
+
+
+def name(explanation):
+    """The name of an explanation's files, without ending: the medium, the words, and what is unusual about them."""
+    query = explanation.query
+    words = re.sub(r"\W+", "_", query.sentence.lower()).strip("_")
+    if len(words) > MAX_NAME:
+        words = f"{words[:MAX_NAME]}-{zlib.crc32(words.encode()):08x}"
+    unusual = "-own" if query.is_own else ""  # another question: equation 5, not 6
+    unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
+    if explanation.normalization != ("released" if explanation.is_video else "linear"):
+        unusual += f"-{explanation.normalization}"
+    if explanation.method != attribution.PAPERS:
+        unusual += f"-{explanation.method}"
+    return f"{Path(explanation.path).stem}-{words}{unusual}"
+
+
+def write(explanation, target):
+    """Write the picture of an explanation, in the form that the ending of `target` names; `.npz`: its numbers.
+
+    UserError where there is no such form of it (FORMS), or it cannot be written.
+    """
+    form = Path(target).suffix.lstrip(".").lower()
+    if form == "npz":
+        write_numbers(explanation, target)
+        return
+    check_form(explanation.path, explanation.is_video, form or "without ending")
+    if form == "png":
+        media.write_image(target, picture(explanation))
+    else:
+        write_frames(explanation, target)
+
+
+def picture(explanation):
+    """An explanation as one picture, uint8 [H, W, 3]: of an image a tile a word, of a video the contact sheet."""
+    if explanation.is_video:
+        return contact_sheet(explanation)
+    return layout(explanation).draw(media.read_image(explanation.path), explanation.maps[0])
+
+
+def layout(explanation):
+    """The tiles of an explanation, to be drawn frame by frame -> overlay.Layout."""
+    query = explanation.query
+    return overlay.Layout(
+        query.words,
+        explanation.height,
+        explanation.width,
+        explanation.box,
+        explanation.curves,
+        title=query.title,
+        skipped=query.skipped,
+    )
+
+
+def write_frames(explanation, target):
+    """Write a video's overlay, frame by frame: an mp4 at its own rate, or a gif of at most GIF_FPS."""
+    is_gif = Path(target).suffix == ".gif"
+    tiles = layout(explanation)
+    every = max(1, round(explanation.fps / GIF_FPS)) if is_gif else 1
+    indices = np.arange(0, len(explanation.maps), every)
+    frames = (frame for batch in media.read_frames(explanation.path, indices=indices) for frame in batch)
+    numbered = zip(tqdm(indices, unit="frame", desc="drawing"), frames, strict=True)
+    pictures = (tiles.draw(frame, explanation.maps[k], cursor=k) for k, frame in numbered)
+    write = media.write_gif if is_gif else media.write_video
+    write(target, pictures, explanation.fps / every)
+
+
+def contact_sheet(explanation):
+    """For each word the frames of a video in which it is most salient -> uint8 [H, W, 3]."""
+    query, maps = explanation.query, explanation.maps
+    chosen = overlay.most_salient_frames(maps.max(axis=(2, 3)), SHEET_FRAMES)  # [T, n]
+    wanted = np.unique(chosen)
+    decoded = (frame for batch in media.read_frames(explanation.path, indices=wanted) for frame in batch)
+    frames = dict(zip(wanted.tolist(), decoded, strict=True))
+    times = np.arange(len(maps)) / explanation.fps
+    return overlay.contact_sheet(
+        frames, maps, query.words, explanation.curves, times, chosen, title=query.title, skipped=query.skipped
+    )
+
+
+def write_numbers(explanation, target):
+    """Write everything, with the captioner's settings, as .npz (no pickle), for those who plot themselves."""
+    query = explanation.query
+    arrays = {
+        "sentence": query.sentence,
+        "words": query.words,
+        "skipped": np.array(query.skipped, dtype=str),
+        "read_as": np.array(list(query.read_as.items()), dtype=str).reshape(-1, 2),
+        "own_caption": query.is_own,
+        "log_q": explanation.log_q,
+        "raw_maps": explanation.raw_maps,
+        "maps": explanation.maps.astype(np.float32),
+        "normalization": explanation.normalization,
+        "method": explanation.method,
+        "picture_size": (explanation.height, explanation.width),
+        "box": explanation.box,
+        "checkpoint": explanation.checkpoint,
+        "config": json.dumps(dataclasses.asdict(explanation.config)),
+    }
+    if explanation.is_video:
+        arrays |= {"temporal_curves": explanation.curves, "fps": explanation.fps}
+    with files.whole(target) as partial:
+        np.savez_compressed(partial, **arrays)
