@@ -2,53 +2,56 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-LONGEST := tests/test_commands.py
+# Exactly the versions that were tested; without `-c constraints.txt` pip takes the newest that pyproject.toml allows.
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test flickr8k bench bench-scale lint format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick lint format flickr8k bench bench-scale clean
 
-demo: $(VENV)/.installed-demo
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/.installed-demo ## the first picture in a minute, then the whole program on clips that it generates
 	$(RUN) demo.py
 
-test: $(VENV)/.installed-dev
-	@# A worker takes file after file; the one that takes longest goes first, or it would run alone at the end.
-	$(RUN) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONGEST) tests
+test: $(VENV)/.installed-dev ## all tests
+	$(RUN) -m pytest -q -n 2 --dist loadfile
 
-# The bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k.
-flickr8k: $(VENV)/.installed
+test-quick: $(VENV)/.installed-dev ## the tests to run while working: no command, no training
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+lint: $(VENV)/.installed-dev ## format and lint, checked only
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+format: $(VENV)/.installed-dev ## format and lint, mended
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+flickr8k: $(VENV)/.installed ## the bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k (an hour)
 	$(RUN) preprocessing.py --dataset Flickr8k
 	$(RUN) run_s2vt.py --dataset Flickr8k --train
 	$(RUN) run_s2vt.py --dataset Flickr8k --export experiments/flickr8k --checkpoint 6600
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed ## each stage beside the plain way: benchmarks/README.md
 	$(RUN) benchmarks/bench.py
 
-bench-scale: $(VENV)/.installed
+bench-scale: $(VENV)/.installed ## how time and memory grow
 	$(RUN) benchmarks/scale.py
 
-lint: $(VENV)/.installed-dev
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-
-format: $(VENV)/.installed-dev
-	$(VENV)/bin/ruff check --fix .
-	$(VENV)/bin/ruff format .
+clean: ## remove the environment and caches
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is older than 3.10: name a newer one with make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
 
-$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/.installed: requirements.txt pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e .
 	touch $@
 
-$(VENV)/.installed-demo: requirements-demo.txt requirements.txt | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-demo.txt
+# An extra of pyproject.toml; the program itself comes with it.
+$(VENV)/.installed-%: requirements.txt pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[$*]'
 	touch $(VENV)/.installed $@
-
-$(VENV)/.installed-dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $(VENV)/.installed $@
-
-clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -7,7 +7,9 @@ Paths are relative to the folder that the scripts are started in.
 import dataclasses
 import math
 import typing
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from system.errors import UserError
 
@@ -21,116 +23,154 @@ def output_folder(experiment, name=""):
     return Path(experiment) / name
 
 
+class Rule(NamedTuple):
+    """What the value of a setting has to be; None, where a setting may be empty, obeys every rule."""
+
+    expected: str
+    allows: Callable
+
+
+def setting(default=dataclasses.MISSING, rule=None):
+    """A field of the settings, with its rule beside it."""
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+def one_of(*choices):
+    return Rule("one of " + ", ".join(choices), lambda value: value in choices)
+
+
+AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
+NONE_OR_AT_LEAST_1 = Rule("None or at least 1", lambda value: value >= 1)
+NONE_OR_ABOVE_0 = Rule("None or above 0", lambda value: value > 0)
+A_WORD_AND_THE_END = Rule("at least 2 (a word and the end token)", lambda value: value >= 2)
+FINITE = Rule("finite", math.isfinite)
+NOT_NEGATIVE = Rule("at least 0, and finite", lambda value: 0 <= value < math.inf)
+POSITIVE = Rule("above 0, and finite", lambda value: 0 < value < math.inf)
+PART = Rule("above 0 and at most 1", lambda value: 0 < value <= 1)
+SHARE = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
+SHARE_BELOW_1 = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
+SEED = Rule("from 0 to 2147483647 (TensorFlow takes 32 bits)", lambda value: 0 <= value < 2**31)
+PRECISION = one_of("float32", "bfloat16")
+
+
+# The settings, a class for those who read them; `Config` has them all. A rule about two of them stands in `relations`.
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Every setting of the program; the defaults are the paper's, the entries of DATASETS say what differs."""
+class Data:
+    """What the data set is, and where things lie: read by datasets/ and the scripts."""
 
     dataset: str
     data_dir: str
     experiment: str
-    media: str  # "video" or "image": what the data set consists of
+    media: str = setting(rule=one_of("video", "image"))  # what the data set consists of
     descriptors_root: str = "DATA/descriptors"  # not in data_dir, which may be a link to a folder of others
 
-    # Descriptors (stage 1)
+
+@dataclasses.dataclass(frozen=True)
+class Descriptors:
+    """From media to what the captioner reads: vision/, preprocessing.py, data_loader.py."""
+
     cnn: str = "inception_v3"
     cnn_weights: str | None = None  # a weights file; None: the CNN's own source
-    cnn_input_size: int | None = None  # None: the CNN's own size
-    saliency_input_size: int | None = None  # the CNN's input for saliency; larger: finer maps; None: as for captioning
-    image_geometry: str = "whole"  # "crop": the reference's central square; "whole": squash the picture
-    n_sampled_frames: int = 26
-    cnn_precision: str = "float32"  # "bfloat16": quicker where the processor has it
-    descriptor_dtype: str = "float16"
-
+    cnn_input_size: int | None = setting(None, NONE_OR_AT_LEAST_1)  # None: the CNN's own size
+    saliency_input_size: int | None = setting(None, NONE_OR_AT_LEAST_1)  # larger: finer maps; None: as for captioning
+    image_geometry: str = setting("whole", one_of("crop", "whole"))  # the reference's central square; or squashed
+    n_sampled_frames: int = setting(26, AT_LEAST_1)
+    cnn_precision: str = setting("float32", PRECISION)  # "bfloat16": quicker where the processor has it
+    descriptor_dtype: str = setting("float16", one_of("float16", "float32"))
     pyramid: str | None = None  # "4,1": a captioner of images reads their grid averaged to 4 x 4 cells, then to one
-    full_grid_share: float = 0.0  # of the training batches: the grid itself as the pyramid's first level
-
-    # Model
-    dim_hidden: int = 1300
-    dim_word_emb: int = 300
-    n_lstm_step: int = 25
-    forget_bias: float = 1.0
-    cell_clip: float | None = None
-    input_keep_prob: float = 0.5
-    output_keep_prob: float = 0.5
-    precision: str = "float32"  # of the factors of matrix products
-
-    # Captions
-    beam_size: int = 1  # 1: greedy
-    length_penalty: float = 0.0  # of beam search: log-probability / words ** this; 0 prefers short captions, 1 is fair
-
-    # Training (stage 2)
-    word_count_threshold: int = 1
-    batch_size: int = 100
-    captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
-    n_epochs: int = 10
-    learning_rate: float = 5e-4
-    learning_rate_schedule: str = "constant"  # "cosine": falls to 0 at the end of the last epoch
-    weight_decay: float = 0.0  # of AdamW: each step also shrinks the weights by this times the learning rate
-    ema_decay: float = 0.0  # above 0: a checkpoint has the running average of the weights, with this decay a step
-    self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see self_critical.py
-    flip_probability: float = 0.0  # of the images, each epoch anew: shown mirrored
-    label_smoothing: float = 0.0  # share of the training target that is spread over the whole vocabulary
-    single_region_share: float = 0.0  # of the batches: one region of each medium, as for saliency
-    single_region_noise: float = 0.0  # standard deviation of the noise on the descriptors of those regions
-    save_every_n_epoch: float = 0.1
-    max_to_keep: int = 10
-    seed: int = 0
-
-    def __post_init__(self):
-        sizes = ("n_sampled_frames", "dim_hidden", "dim_word_emb", "batch_size")
-        for name in (*sizes, "n_epochs", "max_to_keep", "beam_size"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        per_medium, most = self.captions_per_medium, self.batch_size
-        _require(1 <= per_medium <= most, "captions_per_medium", per_medium, f"from 1 to batch_size, {most}")
-        _require(self.n_lstm_step >= 2, "n_lstm_step", self.n_lstm_step, "at least 2 (a word and the end token)")
-        _require(self.word_count_threshold >= 1, "word_count_threshold", self.word_count_threshold, "at least 1")
-        _require(0 <= self.seed < 2**31, "seed", self.seed, "from 0 to 2147483647 (TensorFlow takes 32 bits)")
-        for name in ("cnn_input_size", "saliency_input_size"):
-            size = getattr(self, name)
-            _require(size is None or size >= 1, name, size, "None or at least 1")
-        for name in ("input_keep_prob", "output_keep_prob", "save_every_n_epoch"):
-            _require(0 < getattr(self, name) <= 1, name, getattr(self, name), "above 0 and at most 1")
-        for name in ("ema_decay", "label_smoothing", "flip_probability"):
-            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
-        epochs = self.self_critical_epochs
-        _require(0 <= epochs <= self.n_epochs, "self_critical_epochs", epochs, f"from 0 to n_epochs, {self.n_epochs}")
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0, and finite")
-        share = self.single_region_share
-        _require(0 <= share < 1, "single_region_share", share, "at least 0 and below 1")
-        noise = self.single_region_noise
-        _require(0 <= noise < math.inf, "single_region_noise", noise, "at least 0, and finite")
-        _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "above 0, and finite")
-        _require(math.isfinite(self.forget_bias), "forget_bias", self.forget_bias, "finite")
-        _require(self.cell_clip is None or self.cell_clip > 0, "cell_clip", self.cell_clip, "None or above 0")
-        _require(
-            self.flip_probability == 0 or self.media == "image",
-            "flip_probability",
-            self.flip_probability,
-            "0: videos are not mirrored",
-        )
-        penalty = self.length_penalty
-        _require(0 <= penalty < math.inf, "length_penalty", penalty, "at least 0, and finite")
-        _one_of("media", self.media, ("video", "image"))
-        levels, is_image = (self.pyramid or "1").split(","), self.media == "image"
-        _require(
-            all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or self.pyramid is None),
-            "pyramid",
-            self.pyramid,
-            "None or, for images, numbers of at least 1 with commas between them",
-        )
-        share = self.full_grid_share
-        _require(0 <= share <= 1, "full_grid_share", share, "from 0 to 1")
-        _require(share == 0 or self.pyramid is not None, "full_grid_share", share, "0 without a pyramid")
-        _one_of("image_geometry", self.image_geometry, ("crop", "whole"))
-        _one_of("learning_rate_schedule", self.learning_rate_schedule, ("constant", "cosine"))
-        _one_of("descriptor_dtype", self.descriptor_dtype, ("float16", "float32"))
-        for name in ("cnn_precision", "precision"):
-            _one_of(name, getattr(self, name), ("float32", "bfloat16"))
+    full_grid_share: float = setting(0.0, SHARE)  # of the training batches: the grid itself as its first level
 
     @property
     def pyramid_levels(self):
         """Cells a side of each level of the pyramid, in the order in which they are read; () without one."""
         return tuple(int(level) for level in self.pyramid.split(",")) if self.pyramid else ()
+
+    @staticmethod
+    def relations(config):
+        """Yield (setting, whether it may be what it is, what it must be)."""
+        levels, is_image = (config.pyramid or "1").split(","), config.media == "image"
+        yield (
+            "pyramid",
+            all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or config.pyramid is None),
+            "None or, for images, numbers of at least 1 with commas between them",
+        )
+        yield "full_grid_share", config.full_grid_share == 0 or config.pyramid is not None, "0 without a pyramid"
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioner:
+    """The network: s2vt_model.py. The paper's symbols are those of docs/method.md."""
+
+    dim_hidden: int = setting(1300, AT_LEAST_1)  # H
+    dim_word_emb: int = setting(300, AT_LEAST_1)  # E
+    n_lstm_step: int = setting(25, A_WORD_AND_THE_END)  # L
+    forget_bias: float = setting(1.0, FINITE)
+    cell_clip: float | None = setting(None, NONE_OR_ABOVE_0)
+    input_keep_prob: float = setting(0.5, PART)  # dropout, in training only
+    output_keep_prob: float = setting(0.5, PART)
+    precision: str = setting("float32", PRECISION)  # of the factors of matrix products
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """How captions are searched for: captioner/testing.py, explain/."""
+
+    beam_size: int = setting(1, AT_LEAST_1)  # 1: greedy
+    length_penalty: float = setting(0.0, NOT_NEGATIVE)  # log-probability / words ** this; 0 prefers short captions
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Stage 2's training: captioner/training.py, and what data_loader.py draws at random for it."""
+
+    word_count_threshold: int = setting(1, AT_LEAST_1)
+    batch_size: int = setting(100, AT_LEAST_1)
+    captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
+    n_epochs: int = setting(10, AT_LEAST_1)
+    learning_rate: float = setting(5e-4, POSITIVE)
+    learning_rate_schedule: str = setting("constant", one_of("constant", "cosine"))  # "cosine": down to 0 at the end
+    weight_decay: float = setting(0.0, NOT_NEGATIVE)  # of AdamW: times the learning rate, off the weights, every step
+    ema_decay: float = setting(0.0, SHARE_BELOW_1)  # above 0: checkpoints have the running average of the weights
+    self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see self_critical.py
+    flip_probability: float = setting(0.0, SHARE_BELOW_1)  # of the images, each epoch anew: shown mirrored
+    label_smoothing: float = setting(0.0, SHARE_BELOW_1)  # share of the target, spread over the whole vocabulary
+    single_region_share: float = setting(0.0, SHARE_BELOW_1)  # of the batches: one region of each medium
+    single_region_noise: float = setting(0.0, NOT_NEGATIVE)  # standard deviation of the noise on those regions
+    save_every_n_epoch: float = setting(0.1, PART)
+    max_to_keep: int = setting(10, AT_LEAST_1)
+    seed: int = setting(0, SEED)
+
+    @staticmethod
+    def relations(config):
+        """As in `Descriptors`."""
+        most, n_epochs = config.batch_size, config.n_epochs
+        yield "captions_per_medium", 1 <= config.captions_per_medium <= most, f"from 1 to batch_size, {most}"
+        yield "self_critical_epochs", 0 <= config.self_critical_epochs <= n_epochs, f"from 0 to n_epochs, {n_epochs}"
+        may_flip = config.media == "image" or config.flip_probability == 0
+        yield "flip_probability", may_flip, "0: videos are not mirrored"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand in the order from the last to the first
+    """Every setting of the program, by one flat name; the defaults are the paper's, DATASETS says what differs.
+
+    UserError, naming the setting, where one is not what it has to be.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            rule, value = field.metadata.get("rule"), getattr(self, field.name)
+            if rule is not None and value is not None:
+                self._require(field.name, rule.allows(value), rule.expected)
+        for group in (Descriptors, Training):
+            for relation in group.relations(self):
+                self._require(*relation)
+
+    def _require(self, name, allowed, expected):
+        if not allowed:
+            raise UserError(f"setting {name}={getattr(self, name)}: it must be {expected}")
 
     @property
     def descriptors_dir(self):
@@ -141,15 +181,6 @@ class Config:
         if self.cnn_precision != "float32":
             parts.append(self.cnn_precision)
         return Path(self.descriptors_root) / self.dataset / "-".join([*parts, self.descriptor_dtype])
-
-
-def _require(condition, name, value, expected):
-    if not condition:
-        raise UserError(f"setting {name}={value}: it must be {expected}")
-
-
-def _one_of(name, value, choices):
-    _require(value in choices, name, value, "one of " + ", ".join(choices))
 
 
 DATASETS = {
