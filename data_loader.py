@@ -172,7 +172,7 @@ class Samples:
         return as_sequence(self.stored.load(self.media_ids[k], mirrored), levels)
 
     def _region(self, k, rng):
-        """The descriptor of one region of sample k, drawn by `rng`, with noise: README, equation 9 -> [1, D]."""
+        """The descriptor of one region of sample k, drawn by `rng`, with noise (equation 9) -> [1, D]."""
         regions = self.stored.load_regions(self.media_ids[k])  # [R, D]
         region = regions[rng.integers(len(regions))]  # [D]
         noise = rng.standard_normal(region.shape, np.float32)

@@ -7,8 +7,8 @@
 
 Demo knows where every named thing is in every frame: for each clip of the split the words of a caption that name
 something (nouns, looks, verbs) are scored. Of photographs the noun phrases are scored that have boxes in Flickr30k
-Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). README.md defines the measures
-("Is the map right?") and the methods ("Other methods").
+Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). docs/evaluation.md defines the
+measures, docs/method.md the methods.
 
 Tables are printed of every measure of every method, of what they are above the frame's centre and the paper's maps, and
 of the pointing game for each kind of word, all with 95 % intervals. All numbers go to `saliency_scores-<dataset>.json`
@@ -48,8 +48,8 @@ def parse_args(argv=None):
         "--methods",
         metavar="NAME",
         nargs="+",
-        help="the ways to compute the maps (README.md), and the baselines untrained and mean_map; or all; default: the "
-        "paper's",
+        help="the ways to compute the maps (docs/method.md), and the baselines untrained, untrained_best and mean_map; "
+        "or all; default: the paper's",
     )
     parser.add_argument(
         "--phrase",

@@ -15,6 +15,7 @@ import argparse
 import collections
 import concurrent.futures
 import itertools
+import shlex
 import time
 import zlib
 
@@ -89,16 +90,15 @@ def write(stored, medium, grids):
         stored.write(path, array)
 
 
-def preprocess(config):
-    """Store the descriptors of all media of the data set that lack them -> (number stored, dict of id -> reason).
+def preprocess(config, media):
+    """Store the descriptors of those media that lack them -> (number stored, dict of id -> reason).
 
-    The media that could not be read are also written to `failures.json` beside the descriptors.
+    media: a dict of id -> annotations.Medium. The media that could not be read are also written to `failures.json` beside the descriptors.
     """
     from tqdm import tqdm
 
     stored = store.Store(config)
-    media = list(annotations.read_media(config).values())
-    missing = [medium for medium in media if not stored.is_complete(medium.id)]
+    missing = [medium for medium in media.values() if not stored.is_complete(medium.id)]
     failures = {}
     if not missing and not config.cnn_weights:
         return 0, failures
@@ -133,10 +133,10 @@ def main(argv=None):
 
         if not clips.is_complete(config.data_dir):
             clips.generate(config.data_dir)
-    annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
+    media = annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
     device.start_tensorflow(args.gpu)
     start = time.perf_counter()
-    n_stored, failures = preprocess(config)
+    n_stored, failures = preprocess(config, media)
     print(
         f"{config.dataset}: {n_stored} media stored in {time.perf_counter() - start:.0f} s, {len(failures)} failures; "
         f"descriptors: {config.descriptors_dir}"
@@ -145,6 +145,11 @@ def main(argv=None):
         print(f"  {media_id}: {reason}")
     if failures:
         print(f"  all reasons: {store.Store(config).failures_path}")
+    print("next: " + shlex.join(["python", "run_s2vt.py", "--dataset", config.dataset, "--train", *_flags(args.set)]))
+
+
+def _flags(assignments):
+    return [word for assignment in assignments for word in ("--set", assignment)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The captioner: S2VT, one LSTM that reads the descriptors and then writes the words (README, equations 1 to 4).
+"""The captioner: S2VT, one LSTM that reads the descriptors, then writes the words (equations 1 to 4, docs/method.md).
 
 Axes, as in the paper's notation: B batch, N input descriptors (encoder steps), L decoder steps, D descriptor size,
 H LSTM units, E word embedding, V vocabulary, K beams. Word 0 is the end token.

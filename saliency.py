@@ -1,4 +1,4 @@
-"""The method: which regions, and when, make the captioner say a word (README, equations 5 to 8).
+"""The method: which regions, and when, make the captioner say a word (equations 5 to 8, docs/method.md).
 
 Every descriptor is shown to the captioner on its own, the query sentence is its forced output, and the loss of each
 word is read off: the smaller the loss, the more salient the descriptor for that word.

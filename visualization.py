@@ -53,7 +53,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="another way to compute the maps than the paper's, such as best: see README.md",
+        help="another way to compute the maps than the paper's, such as best: see docs/method.md",
     )
     parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ow
 
 import bench
 
-from system import device
+from system import device, errors
 
 
 def show(title, contenders, rounds=5):
@@ -153,4 +153,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

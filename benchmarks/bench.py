@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
-from system import device
+from system import device, errors
 
 HERE = Path(__file__).resolve().parent
 D, H, E, N, L, V, B = 2048, 1300, 300, 26, 25, 20_000, 100  # the paper's size; axes as in s2vt_model.py
@@ -400,4 +400,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
 import cfg
-from system import device
+from system import device, errors
 
 EXACT = {"descriptor_dtype": "float32", "cnn_precision": "float32", "precision": "float32"}
 CHANGES = {
@@ -86,4 +86,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

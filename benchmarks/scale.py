@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ow
 
 import bench
 
-from system import device
+from system import device, errors
 
 
 def frames():
@@ -71,4 +71,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

@@ -59,7 +59,9 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     saved.check_descriptors()
     media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:
-        raise UserError(f"{saved.config.data_dir} has no {split} split: its annotations are missing (layout: README)")
+        raise UserError(
+            f"{saved.config.data_dir} has no {split} split: its annotations are missing; docs/data.md draws the layout"
+        )
     media = store.Store(saved.config).usable(media, for_training=False)
     predictions = caption_media(saved, media)
     scores = caption_scores.score({medium.id: list(medium.captions) for medium in media}, predictions)

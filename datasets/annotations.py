@@ -1,4 +1,4 @@
-"""Data sets as they lie on disk: the media of each layout that README draws, their splits and their captions."""
+"""Data sets as they lie on disk: the media of each layout that docs/data.md draws, their splits and their captions."""
 
 import collections
 import dataclasses
@@ -50,7 +50,7 @@ def _read_token_file(path):
 def _media_of_images(split_of, captions, folder, source):
     """Media from a dict of file name -> split and the captions of the token file."""
     if not Path(folder).is_dir():
-        raise UserError(f"{folder} is missing: expected the folder of images; README.md draws the layout")
+        raise UserError(f"{folder} is missing: expected the folder of images; docs/data.md draws the layout")
     without = [name for name in split_of if name not in captions]
     if without:
         raise UserError(f"{len(without)} images of the splits have no caption in {source}, such as '{without[0]}'")
@@ -152,7 +152,7 @@ def read_media(config):
     """The media of the configured data set, a dict of id -> Medium; UserError where the layout is not as expected."""
     folder = Path(config.data_dir)
     if not folder.is_dir():
-        raise UserError(f"{folder} is missing: put (or link) {config.dataset} there; README.md draws the layout")
+        raise UserError(f"{folder} is missing: put (or link) {config.dataset} there; docs/data.md draws the layout")
     return READERS[config.dataset](folder)
 
 

@@ -208,7 +208,9 @@ def read_coco(folder):
 
     paths = sorted(Path(folder, "annotations").glob("instances_*.json"))
     if not paths:
-        raise UserError(f"{folder} has no annotations/instances_*.json: put (or link) COCO there; README.md")
+        raise UserError(
+            f"{folder} has no annotations/instances_*.json: put (or link) COCO there; docs/data.md draws the layout"
+        )
     captioned = []
     for path in paths:
         split = path.stem.partition("_")[2]

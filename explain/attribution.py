@@ -109,7 +109,7 @@ def _cell_gradients(model, cells, reading, word_ids):
 
 
 def single_descriptor(scene, word_ids):
-    """The paper's: log q when the captioner sees nothing but the cell (README, equation 6)."""
+    """The paper's: log q when the captioner sees nothing but the cell (docs/method.md, equation 6)."""
     return saliency.raw_maps(scene.model, scene.grid[None], word_ids)[0]
 
 

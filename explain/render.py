@@ -83,7 +83,7 @@ def layout(explanation):
 
 def write_frames(explanation, target):
     """Write a video's overlay, frame by frame: an mp4 at its own rate, or a gif of at most GIF_FPS."""
-    is_gif = Path(target).suffix == ".gif"
+    is_gif = Path(target).suffix.lower() == ".gif"
     tiles = layout(explanation)
     every = max(1, round(explanation.fps / GIF_FPS)) if is_gif else 1
     indices = np.arange(0, len(explanation.maps), every)

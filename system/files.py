@@ -112,7 +112,7 @@ def read_text(path, what):
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: expected {what}; README.md draws the layout") from None
+        raise UserError(f"{path} is missing: expected {what}; docs/data.md draws the layout") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text ({error}): expected {what}") from None
 

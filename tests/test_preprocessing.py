@@ -9,12 +9,16 @@ from PIL import Image
 
 import cfg
 import preprocessing
-from datasets import store
+from datasets import annotations, store
 from system.errors import UserError
 from vision import cnn, descriptors, media
 
 VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
+
+
+def preprocess(config):
+    return preprocessing.preprocess(config, annotations.read_media(config))
 
 
 class MeanColour:
@@ -45,7 +49,7 @@ def demo(tmp_path, monkeypatch):
 
 
 def test_broken_and_missing_media_are_recorded_and_the_rest_goes_on(demo):
-    stored, failures = preprocessing.preprocess(VIDEOS)
+    stored, failures = preprocess(VIDEOS)
     assert stored == 2
     assert set(failures) == {"v1", "v3"}
     assert "v3.mp4" in failures["v3"]
@@ -69,33 +73,33 @@ def test_mirror_images_are_stored_where_training_wants_them(tmp_path, monkeypatc
     (folder / "Flickr8k.token.txt").write_text("a.jpg#0\ta wall\n")
     for split, names in (("train", "a.jpg\n"), ("dev", ""), ("test", "")):
         (folder / f"Flickr_8k.{split}Images.txt").write_text(names)
-    assert preprocessing.preprocess(IMAGES)[0] == 1
+    assert preprocess(IMAGES)[0] == 1
     mirrored = dataclasses.replace(IMAGES, flip_probability=0.5)
-    assert preprocessing.preprocess(mirrored)[0] == 1
+    assert preprocess(mirrored)[0] == 1
     for is_mirrored, expected in ((False, [[200, 0], [200, 0]]), (True, [[0, 200], [0, 200]])):
         grid = store.Store(mirrored).load("a", is_mirrored)  # [2, 2, 3]
         np.testing.assert_allclose(grid[..., 0].astype(float), expected, atol=8)
 
 
 def test_a_second_run_does_only_what_is_missing(demo):
-    preprocessing.preprocess(VIDEOS)
+    preprocess(VIDEOS)
     kept, lost = (store.Store(VIDEOS).path(name) for name in ("v0", "v2"))
     before = kept.stat().st_mtime_ns
     lost.unlink()
     (demo / "videos/v1.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())  # mended
-    stored, failures = preprocessing.preprocess(VIDEOS)
+    stored, failures = preprocess(VIDEOS)
     assert (stored, set(failures)) == (2, {"v3"})
     assert lost.exists()
     assert kept.stat().st_mtime_ns == before
     without = dataclasses.replace(VIDEOS, single_region_share=0.0)
     store.Store(VIDEOS).regions_path("v0").unlink()
-    assert preprocessing.preprocess(without)[0] == 0  # nobody asked for regions
-    assert preprocessing.preprocess(VIDEOS)[0] == 1
+    assert preprocess(without)[0] == 0  # nobody asked for regions
+    assert preprocess(VIDEOS)[0] == 1
 
 
 def test_descriptors_of_other_weights_are_not_mixed(demo, monkeypatch):
-    preprocessing.preprocess(VIDEOS)
+    preprocess(VIDEOS)
     monkeypatch.setattr(MeanColour, "weights_id", "other")
     store.Store(VIDEOS).path("v0").unlink()
     with pytest.raises(UserError, match="with other weights"):
-        preprocessing.preprocess(VIDEOS)
+        preprocess(VIDEOS)

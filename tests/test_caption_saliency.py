@@ -1,0 +1,138 @@
+"""The program from Python: the five lines, what a result holds, and environments that are not ours."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import caption_saliency
+import saliency
+from explain import attribution
+from vision import media
+
+ROOT = Path(__file__).resolve().parents[1]
+COARSE = ("saliency_input_size=128", "beam_size=1")  # 4 x 4 cells
+
+
+@pytest.fixture(scope="module")
+def explain():
+    return caption_saliency.load(settings=COARSE)
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("media") / "dog.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(photograph):
+    frames = np.random.default_rng(1).integers(0, 256, (7, 32, 48, 3), np.uint8)
+    media.write_video(photograph.with_name("clip.mp4"), frames, 12)
+    return photograph.with_name("clip.mp4")
+
+
+def test_a_photograph(explain, photograph):
+    result = explain(photograph, "a dog runs on the beach")
+    assert result.words == ["a", "dog", "runs", "on", "the", "beach"]
+    assert result.raw_maps.shape == result.maps.shape == (1, 6, 4, 4)
+    np.testing.assert_array_equal(result.maps, saliency.normalize_linear(result.raw_maps))
+    assert (result.box, result.curves, result.is_video) == ((0, 0, 60, 90), None, False)
+    picture = result.picture()
+    assert picture.mode == "RGB" and picture.width > 90
+    result.write(photograph.with_suffix(".npz"))
+    with np.load(photograph.with_suffix(".npz")) as arrays:
+        np.testing.assert_array_equal(arrays["raw_maps"], result.raw_maps)
+        np.testing.assert_array_equal(arrays["log_q"], result.log_q)
+
+
+def test_log_q_is_that_of_the_whole_picture(explain, photograph):
+    """Of a given sentence and of the captioner's own, which is the likelier one."""
+    given, own = explain(photograph, "a dog runs"), explain(photograph)
+    assert given.log_q.shape == (3,) and (given.log_q < 0).all()
+    assert own.query.is_own and own.log_q.mean() > given.log_q.mean()
+    again = explain(photograph, own.query.sentence)
+    np.testing.assert_allclose(again.log_q, own.log_q, atol=1e-5)
+    with pytest.raises(caption_saliency.UserError, match="does not know 'xyzzy'"):
+        explain(photograph, "a xyzzy runs")
+
+
+def test_a_clip(explain, clip, tmp_path):
+    result = explain(str(clip), "a dog runs", normalization="linear")
+    assert result.raw_maps.shape == (7, 3, 4, 4) and result.curves.shape == (7, 3)
+    assert result.fps == pytest.approx(12)
+    assert result.picture().height > 100
+    result.write(tmp_path / "x.mp4")
+    assert media.probe(tmp_path / "x.mp4").n_frames == 7
+    result.write(tmp_path / "x.GIF")
+    assert media.kind(tmp_path / "x.GIF") == "video"
+    for name in ("x.avi", "x"):
+        with pytest.raises(caption_saliency.UserError, match="mp4 or gif or png"):
+            result.write(tmp_path / name)
+
+
+def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
+    """They are explained as each alone is, and the CNN sees every frame once."""
+    alone = [explain(clip, sentence) for sentence in ("a dog runs", "the beach")]
+    seen, extractor = [], explain.extractor
+
+    class Counting:
+        input_size, weights_id = extractor.input_size, extractor.weights_id
+
+        def __call__(self, frames):
+            seen.append(len(frames))
+            return extractor(frames)
+
+    monkeypatch.setattr(explain, "extractor", Counting())
+    together = explain.explain(clip, [explain.query("a dog runs"), explain.query("the beach")])
+    assert seen == [7]
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.raw_maps, other.raw_maps)
+        np.testing.assert_array_equal(one.curves, other.curves)
+
+
+def test_an_image_is_no_video(explain, photograph, tmp_path):
+    with pytest.raises(caption_saliency.UserError, match=r"dog.png is an image: mp4 is for videos, take png"):
+        explain(photograph, "a dog").write(tmp_path / "x.mp4")
+
+
+def test_another_method(photograph):
+    result = caption_saliency.load(method="leave_one_out", settings=COARSE)(photograph, "a dog")
+    assert result.method == "leave_one_out" and result.raw_maps.shape == (1, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"method": "leave_two_out"}, f"no method 'leave_two_out'; choose from {', '.join(attribution.METHODS)}"),
+        ({"experiment": "nowhere"}, "there is no checkpoint in nowhere"),
+        ({"checkpoint": 7}, "has no checkpoint 7; there are"),
+        ({"settings": ["dim_hidden=3"]}, "'dim_hidden' is fixed by the checkpoint"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told(arguments, message):
+    with pytest.raises(caption_saliency.UserError, match=message):
+        caption_saliency.load(**arguments)
+
+
+def test_environments_that_are_not_ours(tmp_path, photograph):
+    """In an empty folder, with a notebook's MPLBACKEND and other defaults of Keras: the same numbers."""
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras/keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first"}')
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import caption_saliency\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        f"result = caption_saliency.load(settings={COARSE!r})({str(photograph)!r}, 'a dog runs')\n"
+        "result.write('maps.npz')\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "MPLBACKEND": "module://not_installed.backend_inline"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    expected = caption_saliency.load(settings=COARSE)(photograph, "a dog runs")
+    with np.load(tmp_path / "maps.npz") as arrays:
+        np.testing.assert_array_equal(arrays["raw_maps"], expected.raw_maps)
