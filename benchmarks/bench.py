@@ -1,6 +1,6 @@
 """How fast the stages are: each beside the plain way of the published program, and beside the machine's limit.
 
-    python benchmarks/bench.py                            (or: make bench; half an hour on two cores)
+    python benchmarks/bench.py                            (or: make bench)
     python benchmarks/bench.py training captions          (some rows only)
 
 All at the paper's size, with random weights. The contenders of a row take turns in one process, several rounds; the
