@@ -104,9 +104,9 @@ def _row(case, about, methods, reading):
     plain = np.asarray(_tile(frame, inside)[0])
     tiles = [(about["words"], True, plain)]
     for method in methods:
-        maps = case.maps(method, reading)[k]
-        if maps is None:
+        raw_map = case.map_of_picture(method, reading, k)
+        if raw_map is None:
             tiles.append((f"{method}: not known", False, plain))
         else:
-            tiles.append((method, False, marked(frame, maps[case.frame(k)], case.box, inside)))
+            tiles.append((method, False, marked(frame, raw_map, case.box, inside)))
     return tiles

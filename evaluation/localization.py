@@ -133,12 +133,13 @@ def score_clip(maps, mask, when):
     _, height, width = mask.shape
     highest = maps.max(axis=(1, 2))  # [F]
     hits = np.array([_share_on(*frame) for frame in zip(maps, mask, strict=True)])  # [F], of each frame's own maximum
-    pixels = geometry.enlarge(maps, height, width)  # [F, H, W]
-    some = slice(None), slice(None, None, -(-height // SIDE)), slice(None, None, -(-width // SIDE))
+    every = -(-height // SIDE), -(-width // SIDE)
+    pixels = geometry.enlarge(maps, height, width, every=every)  # [F, h, w]: of every sixth row and column
+    some = slice(None), *(slice(None, None, step) for step in every)
     return {
         "pointing": float(hits[highest == highest.max()].mean()),  # of one frame, unless several are the same
         "pointing_frame": float(hits[mask.any(axis=(1, 2))].mean()),
-        **_map_scores(pixels[some], mask[some]),
+        **_map_scores(pixels, mask[some]),
         "temporal": share_inside(maps.mean(axis=(1, 2)), when),
     }
 

@@ -6,6 +6,7 @@ method, and the scores of maps; `score` goes through the cases of a data set, wh
 
 import collections
 import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
@@ -94,6 +95,11 @@ class Case:
             return [None] * len(self.asked)
         maps = self.eye.maps(method, self)  # [F, T, Gy, Gx]
         return [READINGS[reading](maps[:, steps].swapaxes(0, 1)) if steps else None for steps in self.steps]
+
+    def map_of_picture(self, method, reading, k):
+        """Phrase k's raw map of the frame that stands for the medium [Gy, Gx], None where it is not known."""
+        maps = self.maps(method, reading)[k]
+        return None if maps is None else maps[self.frame(k)]
 
     def shown(self, maps):
         """Of a phrase's maps, scaled to [0, 1] (equation 7), the mean over the frames, at places of the whole picture.
@@ -205,15 +211,26 @@ class Clip(Case):
         frame = self.frame(k)
         return next(media.read_frames(self.path, indices=[frame]))[0], self.asked[k].mask[frame]
 
+    def map_of_picture(self, method, reading, k):
+        alone = copy.copy(self)  # with that frame alone: every frame has its maps from itself
+        alone.grids = functools.partial(_grids_of_clip, self.eye, self.path, indices=[self.frame(k)])
+        maps = alone.maps(method, reading)[k]
+        return None if maps is None else maps[0]
+
     def score(self, k, maps, box=None):
         """Maps [F, Gy, Gx], or one for all frames -> dict of scores, see localization.score_clip."""
         named = self.asked[k]
         every = np.broadcast_to(maps, (len(named.mask), *maps.shape[1:]))
         return localization.score_clip(every, named.mask, named.when)
 
-    def score_curve(self, k):
+    @functools.cached_property
+    def curves(self):
+        """The paper's temporal curves of all words [F, T]."""
         pooled = self.grids(False).mean(axis=(1, 2))  # [F, D]
-        curve = saliency.temporal_curve(self.eye.saved.model, pooled, self.ids)[:, self.steps[k]].mean(axis=1)
+        return saliency.temporal_curve(self.eye.saved.model, pooled, self.ids)
+
+    def score_curve(self, k):
+        curve = self.curves[:, self.steps[k]].mean(axis=1)
         return {"temporal": localization.share_inside(curve, self.asked[k].when)}
 
     def baselines(self, k):
@@ -250,9 +267,9 @@ def _grids_of_image(eye, image, multi_scale):
     return eye.look(explanation.as_seen(eye.saved, eye.extractor(multi_scale), image), multi_scale)
 
 
-def _grids_of_clip(eye, path, multi_scale):
+def _grids_of_clip(eye, path, multi_scale, indices=None):
     size = eye.extractor(multi_scale).input_size
-    batches = media.read_frames(path, size=(size, size), batch_size=explanation.FRAMES_AT_ONCE)
+    batches = media.read_frames(path, indices, (size, size), explanation.FRAMES_AT_ONCE)
     return np.concatenate([eye.look(frames, multi_scale) for frames in batches])
 
 

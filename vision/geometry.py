@@ -76,15 +76,18 @@ def _interpolation(n_cells, start, stop, n_pixels):
     return matrix, (pixels >= start) & (pixels < stop)
 
 
-def enlarge(maps, height, width, box=None, fill=0.0):
+def enlarge(maps, height, width, box=None, fill=0.0, every=(1, 1)):
     """Enlarge maps of cells to pixels so that the centre of every cell keeps its place.
 
     maps [..., Gy, Gx] -> float32 [..., height, width]; `box` (top, left, bottom, right) is what the cells cover,
-    the whole picture by default; pixels outside it become `fill`.
+    the whole picture by default; pixels outside it become `fill`. With `every` (n, m) only every n-th row and
+    every m-th column are computed.
     """
     top, left, bottom, right = box_whole(height, width) if box is None else box
-    rows, inside_y = _interpolation(maps.shape[-2], top, bottom, height)  # [height, Gy]
-    columns, inside_x = _interpolation(maps.shape[-1], left, right, width)  # [width, Gx]
+    rows, inside_y = (part[:: every[0]] for part in _interpolation(maps.shape[-2], top, bottom, height))  # [height, Gy]
+    columns, inside_x = (
+        part[:: every[1]] for part in _interpolation(maps.shape[-1], left, right, width)
+    )  # [width, Gx]
     pixels = rows @ np.asarray(maps, np.float32) @ columns.T  # [..., height, width]
     if inside_y.all() and inside_x.all():
         return pixels

@@ -295,6 +295,24 @@ def test_scores_of_a_clip(monkeypatch):
         scoring.Clip(eye, medium, "a burns", None)
 
 
+def test_the_map_of_the_picture_of_a_clip_needs_its_frame_alone(monkeypatch):
+    clip, read = object.__new__(scoring.Clip), []
+    masks = np.zeros((6, 2, 2), bool)
+    masks[1:4, 0] = True
+    clip.asked, clip.steps, clip.path = [scoring.Named("owl", (0,), masks, masks[:, 0, 0])], [[1]], "v.mp4"
+    clip.eye = SimpleNamespace(
+        maps=lambda method, case: case.grids(False) * np.arange(3)[:, None, None]
+    )  # [F, T, 2, 2]
+
+    def grids_of_clip(eye, path, several, indices):
+        read.append((path, several, indices))
+        return np.array(indices, float)[:, None, None, None] * np.ones((1, 1, 2, 2))
+
+    monkeypatch.setattr(scoring, "_grids_of_clip", grids_of_clip)
+    assert clip.map_of_picture("best", "mean", 0).tolist() == [[2, 2], [2, 2]]  # frame 2, word 1
+    assert read == [("v.mp4", False, [2])]
+
+
 def test_a_clip_that_cannot_be_read_is_told_once(monkeypatch, capsys):
     monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
     eye = scoring.Eye(SimpleNamespace(config=SimpleNamespace(data_dir="nowhere")))

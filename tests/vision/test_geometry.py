@@ -128,6 +128,13 @@ def test_enlarge_keeps_the_centre_of_every_cell():
     assert pixels.max() == maps.max().astype(np.float32)
 
 
+def test_enlarge_to_every_third_row_and_every_second_column():
+    maps = np.random.default_rng(0).normal(size=(2, 3, 5))
+    for box in (None, (1, 2, 7, 12)):
+        pixels = geometry.enlarge(maps, 9, 13, box)
+        np.testing.assert_array_equal(geometry.enlarge(maps, 9, 13, box, every=(3, 2)), pixels[:, ::3, ::2])
+
+
 @pytest.mark.parametrize("box", [(1, 2, 7, 12), np.array([1.0, 2.0, 7.0, 12.0])])  # an array: as stored in .npz
 def test_enlarge_into_a_box(box):
     maps = np.array([[1.0, 2], [3, 5]])
