@@ -15,10 +15,10 @@ demo: $(VENV)/.installed-demo ## the first picture in a minute, then the whole p
 	$(RUN) demo.py
 
 test: $(VENV)/.installed-dev ## all tests
-	$(RUN) -m pytest -q -n 2 --dist loadfile
+	$(RUN) -m pytest -q -n 2 --dist worksteal
 
 test-quick: $(VENV)/.installed-dev ## the tests to run while working: no command, no training
-	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
+	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 lint: $(VENV)/.installed-dev ## format and lint, checked only
 	$(VENV)/bin/ruff format --check .

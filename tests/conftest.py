@@ -2,7 +2,31 @@
 
 import os
 
+import pytest
+
 from system import device
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # exact numbers are those of the CPU
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the processor already
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 device.set_environment()
+
+LONGEST = "test_all_stages_from_another_folder", "test_meteor_by_hand_in_a_locale_with_decimal_commas"
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests come first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.name not in LONGEST)
+
+
+@pytest.fixture
+def no_java(monkeypatch):
+    """Java takes seconds to start; test_caption_scores.py has the scores that need it."""
+    from captioner import testing
+
+    def missing(*_args):
+        raise testing.caption_scores.JavaError("there is no Java here")
+
+    monkeypatch.setattr(testing.caption_scores, "tokenize_ptb", missing)
+    monkeypatch.setattr(testing.caption_scores, "meteor", missing)

@@ -29,6 +29,11 @@ def noise_frames(n, height=32, width=48):
     return np.random.default_rng(0).integers(0, 256, (n, height, width, 3), np.uint8)
 
 
+def read(path, *arguments, **options):
+    """All frames that `media.read_frames` gives, uint8 [n, h, w, 3]."""
+    return np.concatenate(list(media.read_frames(path, *arguments, **options)))
+
+
 def write_video(path, frames, *options, fps=25, times=None):
     """Store uint8 [n, h, w, 3] as they are, in H.264 with B-frames unless `options` name another codec.
 

@@ -14,6 +14,7 @@ import saliency
 from explain import attribution
 from vision import media
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 COARSE = ("saliency_input_size=128", "beam_size=1")  # 4 x 4 cells
 

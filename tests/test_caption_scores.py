@@ -118,6 +118,7 @@ def test_nothing_to_compare_is_a_user_error(no_java, references, predictions, me
         caption_scores.score(references, predictions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("meteor", "reason"),
     [
@@ -206,6 +207,7 @@ def test_ptb_tokenizer_in_any_locale(real_java, monkeypatch):
     assert caption_scores.tokenize_ptb(list(TOKENIZED)) == list(TOKENIZED.values())
 
 
+@pytest.mark.slow
 def test_meteor_by_hand_in_a_locale_with_decimal_commas(real_java, monkeypatch):
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
     references = {1: ["cat dog"], 2: ["caf\u00e9"], 3: ["bird"]}

@@ -1,20 +1,18 @@
-"""End to end: the README's commands on tiny data sets, made on the spot, in each of the three layouts."""
+"""Every stage on tiny data sets in each of the three layouts: what it prints, what it writes, how it fails."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import SMALL, run, settings
+from tests.tiny_data import LAYOUTS, picture, write_coco, write_entities
 from vision import media
 
-ROOT = Path(__file__).resolve().parents[1]
-COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220)}
-SMALL = ["dim_hidden=16", "dim_word_emb=8", "batch_size=4", "n_epochs=2", "save_every_n_epoch=1.0"]
+pytestmark = pytest.mark.slow
+
 # Flickr8k's own recipe trains for longer, and has finer maps than a test needs.
 RECIPE = {
     "Flickr8k": [
@@ -24,89 +22,6 @@ RECIPE = {
         "saliency_input_size=256",
         "length_penalty=0",
     ]
-}
-
-
-def run(*command, cwd, status=0):
-    """Run one of the project's scripts in `cwd` -> what it printed, both streams."""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, ROOT / command[0], *command[1:]], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
-
-
-def settings(*assignments):
-    return [word for assignment in assignments for word in ("--set", assignment)]
-
-
-def picture(colour, seed, height=48, width=64):
-    """A coloured square somewhere on grey noise, uint8 [height, width, 3]."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(100, 140, (height, width, 3), dtype=np.uint8)
-    y, x = rng.integers(0, height - 24), rng.integers(0, width - 24)
-    image[y : y + 24, x : x + 24] = COLOURS[colour]
-    return image
-
-
-def samples():
-    """Twelve media: (number, colour, split, captions)."""
-    for number in range(12):
-        colour = list(COLOURS)[number % 3]
-        split = "train" if number < 6 else "validate" if number < 9 else "test"
-        yield number, colour, split, [f"A {colour} square.", f"the square is {colour}"]
-
-
-def write_token_file(path):
-    lines = [f"im {n}.x.jpg#{k}\t{c}" for n, _, _, captions in samples() for k, c in enumerate(captions)]
-    path.write_text("\n".join(lines) + "\n")
-
-
-def write_images(folder):
-    folder.mkdir(parents=True)
-    for number, colour, _, _ in samples():
-        Image.fromarray(picture(colour, number)).save(folder / f"im {number}.x.jpg", quality=95)
-
-
-def write_lists(folder, pattern, names):
-    for split, name in names.items():
-        lines = [f"im {number}.x.jpg" for number, _, own, _ in samples() if own == split]
-        (folder / pattern.format(name)).write_text("\n".join(lines) + "\n")
-
-
-def make_flickr8k(folder):
-    write_images(folder / "Flicker8k_Dataset")
-    write_token_file(folder / "Flickr8k.token.txt")
-    write_lists(folder, "Flickr_8k.{}Images.txt", {"train": "train", "validate": "dev", "test": "test"})
-
-
-def make_flickr30k(folder):
-    write_images(folder / "flickr30k-images")
-    write_token_file(folder / "results_20130124.token")
-    write_lists(folder, "imgs_{}.txt", {"train": "train", "validate": "val", "test": "test"})
-
-
-def make_msr_vtt(folder):
-    """Clips of 3 to 14 frames: fewer than the 26 that are sampled."""
-    parts = {"train_val": ("TrainValVideo", []), "test": ("TestVideo", [])}
-    for number, colour, split, captions in samples():
-        videos_folder, listed = parts["test" if split == "test" else "train_val"]
-        (folder / videos_folder).mkdir(parents=True, exist_ok=True)
-        frames = [picture(colour, 100 * number + k) for k in range(3 + number)]
-        media.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
-        listed.append(({"video_id": f"video{number}", "split": split, "start time": 0.0}, captions))
-    for part, (_, listed) in parts.items():
-        sentences = [{"video_id": v["video_id"], "caption": c} for v, captions in listed for c in captions]
-        info = {"videos": [video for video, _ in listed], "sentences": sentences}
-        (folder / f"{part}_videodatainfo.json").write_text(json.dumps(info))
-
-
-LAYOUTS = {
-    "Flickr8k": (make_flickr8k, "DATA/Flickr8k", "im 9.x", "png"),
-    "Flickr30k": (make_flickr30k, "DATA/Flickr30k", "im 9.x", "png"),
-    "MSR-VTT": (make_msr_vtt, "DATA/MSR_VTT", "video9", "mp4"),
 }
 
 
@@ -132,11 +47,6 @@ def inception_weights(tmp_path_factory):
     """A weights file with small random weights, made once."""
     path = tmp_path_factory.getbasetemp() / "inception.weights.h5"
     if not path.exists():
-        from system import device
-
-        device.start_tensorflow()
-        import keras
-
         keras.utils.set_random_seed(0)
         keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(107, 107, 3)).save_weights(path)
     return path
@@ -148,7 +58,7 @@ def test_a_second_run_of_preprocessing_has_nothing_to_do(trained):
     assert "0 media stored" in run("preprocessing.py", "--dataset", dataset, *settings(*cnn), cwd=folder)
 
 
-def test_test_scores_every_caption_of_the_split(trained):
+def test_test_scores_every_caption_of_the_split(trained, no_java):
     dataset, folder = trained
     printed = run("run_s2vt.py", "--dataset", dataset, "--test", "--beam_size", "2", cwd=folder)
     assert "CIDEr" in printed
@@ -246,22 +156,6 @@ def test_another_method(trained, tmp_path):
     assert "no method 'leave_two_out'" in printed and "integrated_gradients" in printed
 
 
-def write_coco(folder):
-    """Two images with a red square in their left half; of a third the file is broken."""
-    (folder / "annotations").mkdir(parents=True)
-    (folder / "val").mkdir()
-    images = [{"id": k, "file_name": f"{k}.png", "height": 48, "width": 64} for k in range(3)]
-    left = [0, 0, 32, 0, 32, 48, 0, 48]
-    things = [{"id": k, "image_id": k, "category_id": 1, "segmentation": [left], "iscrowd": 0} for k in range(3)]
-    captions = [{"id": k, "image_id": k, "caption": f"A red square{'s' * (k % 2)} there."} for k in range(3)]
-    instances = {"images": images, "annotations": things, "categories": [{"id": 1, "name": "square"}]}
-    (folder / "annotations/instances_val.json").write_text(json.dumps(instances))
-    (folder / "annotations/captions_val.json").write_text(json.dumps({"images": images, "annotations": captions}))
-    for k in range(2):
-        Image.fromarray(picture("red", k)).save(folder / f"val/{k}.png")
-    (folder / "val/2.png").write_bytes(b"nothing")
-
-
 def test_maps_of_photographs_are_scored(trained, tmp_path):
     dataset, folder = trained
     write_coco(tmp_path)
@@ -288,17 +182,7 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
         (tmp_path / "annotations/instances_val.json").write_text("{}")
         assert "are not COCO's" in run(*score, cwd=folder, status=2)
         return
-    for number in (9, 10, 11):  # the test split
-        for name, text in (
-            (f"Sentences/im {number}.x.txt", "[/EN#1/other A red square] .\n"),
-            (
-                f"Annotations/im {number}.x.xml",
-                "<annotation><size><width>64</width><height>48</height></size><object><name>1</name><bndbox><xmin>0</xmin>"
-                "<ymin>0</ymin><xmax>64</xmax><ymax>48</ymax></bndbox></object></annotation>",
-            ),
-        ):
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(text)
+    write_entities(tmp_path)
     run("evaluate_saliency.py", "--dataset", dataset, "--truth", tmp_path, "--limit", "2", cwd=folder)
     stored = json.loads((folder / f"experiments/{dataset}/saliency_scores-{dataset}.json").read_text())
     assert stored["split"] == "test" and stored["scores"]["other"]["n"] == 2
@@ -317,17 +201,3 @@ def test_exported_captioner_explains_as_the_one_it_comes_from(trained, tmp_path)
         with np.load(tmp_path / "one-a_red_square.npz") as arrays:
             maps.append(arrays["raw_maps"])
     np.testing.assert_allclose(*maps, atol=2e-2)
-
-
-@pytest.mark.parametrize("script", ["preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py"])
-def test_help_does_not_start_tensorflow(script, tmp_path):
-    command = [sys.executable, "-X", "importtime", ROOT / script, "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "usage" in done.stdout
-    assert "tensorflow" not in done.stderr
-
-
-def test_a_missing_data_set_is_told_before_anything_starts(tmp_path):
-    printed = run("preprocessing.py", "--dataset", "MSR-VTT", cwd=tmp_path, status=2)
-    assert "DATA/MSR_VTT is missing" in printed

@@ -188,6 +188,7 @@ def test_some_training_batches_show_one_region_of_each_medium(config, tensorflow
     assert kinds == {True, False}
 
 
+@pytest.mark.slow
 def test_some_training_batches_have_the_grid_itself_below_the_top_of_a_pyramid(tensorflow):
     config = dataclasses.replace(IMAGES, pyramid="2,1", full_grid_share=0.5, batch_size=1)
     stored = write_descriptors(config)
@@ -205,6 +206,7 @@ def test_some_training_batches_have_the_grid_itself_below_the_top_of_a_pyramid(t
     assert {descriptors.shape[1] for descriptors, *_ in samples.batches()} == {5}
 
 
+@pytest.mark.slow
 def test_some_images_are_mirrored_in_training(tensorflow):
     config = dataclasses.replace(IMAGES, flip_probability=0.25, batch_size=2)
     stored = write_descriptors(config)
@@ -230,6 +232,7 @@ def test_some_images_are_mirrored_in_training(tensorflow):
     assert store.Store(config).usable(MEDIA, for_training=False) == MEDIA
 
 
+@pytest.mark.slow
 def test_noise_on_single_regions_has_the_size_asked_for_and_can_be_repeated(tensorflow):
     config = dataclasses.replace(IMAGES, single_region_share=0.99, single_region_noise=0.5, batch_size=1)
     stored = write_descriptors(config)

@@ -1,6 +1,7 @@
 """What training can be asked for: averages of the weights, schedules, weight decay, CIDEr-D; and to go on with it."""
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -9,16 +10,17 @@ import data_loader
 from captioner import checkpoint, self_critical, training
 from datasets import annotations
 from system.errors import UserError
-from tests.small_runs import config_of, trained, write_data_set
+from tests.small_runs import config_of, trained
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("workplace")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def workplace(tmp_path_factory):
-    """The data set, in the folder that everything here is started in."""
+@pytest.fixture(scope="module")
+def constant(folder):
+    """The weights after every step of a run at a constant learning rate."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("choices"))
-        write_data_set(config_of("any"))
-        yield
+        patch.chdir(folder)
+        return trained("constant")[1]
 
 
 def test_checkpoint_has_the_running_average_of_the_weights():
@@ -44,8 +46,7 @@ def test_checkpoint_has_the_running_average_of_the_weights():
             np.testing.assert_array_equal(np.asarray(mine), np.asarray(other))
 
 
-def test_learning_rate_falls_along_a_cosine():
-    _, constant = trained("constant")
+def test_learning_rate_falls_along_a_cosine(constant):
     trainer, weights = trained("cosine", "learning_rate_schedule=cosine")
     assert float(trainer.optimizer.learning_rate) == 0
     moved = [np.abs(after["Wemb"] - before["Wemb"]).max() for before, after in itertools.pairwise(weights)]
@@ -53,12 +54,11 @@ def test_learning_rate_falls_along_a_cosine():
     np.testing.assert_array_equal(weights[1]["Wemb"], constant[1]["Wemb"])  # it starts as the constant one
 
 
-def test_weight_decay_shrinks_matrices_alone():
-    _, plain = trained("plain")
+def test_weight_decay_shrinks_matrices_alone(constant):
     trainer, decayed = trained("decayed", "weight_decay=0.1")
-    for name, start in plain[0].items():
+    for name, start in constant[0].items():
         shrunk = 0.1 * trainer.config.learning_rate * start if start.ndim == 2 else 0
-        np.testing.assert_allclose(decayed[1][name], plain[1][name] - shrunk, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(decayed[1][name], constant[1][name] - shrunk, atol=1e-6, err_msg=name)
 
 
 def test_self_critical_epochs_come_last_and_are_chosen_by_cider():
@@ -80,16 +80,28 @@ def test_self_critical_epochs_come_last_and_are_chosen_by_cider():
         training.resume(config_of("self-critical"), ["n_epochs=5"])
 
 
-@pytest.mark.parametrize("stopped_at", [3, 6])
-def test_resumed_run_ends_like_the_unbroken_one_whatever_it_trains_by(stopped_at):
+@pytest.fixture(scope="module")
+def unbroken_and_broken(folder):
+    """The Trainer of an unbroken run with all of it, and the folders that another one left when it was stopped."""
     settings = "n_epochs=2", "self_critical_epochs=1", "learning_rate_schedule=cosine", "ema_decay=0.9"
-    unbroken, _ = trained("all of it", *settings)
-    broken = training.start(config_of("broken all of it", *settings))
-    for _ in broken.run():
-        if broken.step == stopped_at:
-            break
-    broken.save()
-    resumed = training.resume(config_of("broken all of it"), [])
+    stopped = {step: f"stopped at {step}" for step in (3, 6)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        unbroken, _ = trained("all of it", *settings)
+        broken = training.start(config_of("broken all of it", *settings))
+        for _ in broken.run():
+            if broken.step in stopped:
+                broken.save()
+                shutil.copytree("experiments/broken all of it", f"experiments/{stopped[broken.step]}")
+            if broken.step == max(stopped):
+                break
+    return unbroken, stopped
+
+
+@pytest.mark.parametrize("stopped_at", [3, 6])
+def test_resumed_run_ends_like_the_unbroken_one_whatever_it_trains_by(unbroken_and_broken, stopped_at):
+    unbroken, stopped = unbroken_and_broken
+    resumed = training.resume(config_of(stopped[stopped_at]), [])
     assert resumed.step == stopped_at
     for _ in resumed.run():
         pass

@@ -1,4 +1,4 @@
-"""Data sets in the layouts that README draws; each is a tiny one, made on the spot."""
+"""Data sets in the layouts that docs/data.md draws; each is a tiny one, made on the spot."""
 
 import dataclasses
 import json

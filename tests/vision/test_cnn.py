@@ -96,6 +96,7 @@ def test_lite0_pinned(lite0):
     np.testing.assert_allclose(grids[0, 7, 7, [113, 897, 328]], [5.6513, 4.2983, 3.8261], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_any_number_of_frames_is_one_trace(lite0):
     frames = random_frames(cnn.CHUNK + 3, 256)
     together = lite0(frames)
@@ -115,6 +116,7 @@ def test_large_frames_are_fewer_at_a_time(lite0, monkeypatch):
     assert sizes == [2, 2, 1, 1, 1, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_bfloat16_changes_little(lite0):
     frames = random_frames(2, 256)
     half = cnn.load("efficientnet_lite0", precision="bfloat16")
@@ -125,6 +127,7 @@ def test_bfloat16_changes_little(lite0):
     np.testing.assert_array_equal(again(frames), expected)
 
 
+@pytest.mark.slow
 def test_larger_input_gives_a_finer_grid(lite0):
     fine, frames = cnn.load("efficientnet_lite0", input_size=320), random_frames(1, 320)
     assert fine.grid == (10, 10)
@@ -171,6 +174,7 @@ def inception(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["notop.weights.h5", "top.h5", "top.weights.h5"])
 def test_inception_weights_from_a_file(inception, file):
     folder, models = inception
@@ -178,6 +182,7 @@ def test_inception_weights_from_a_file(inception, file):
     assert loaded.weights_id == cnn._weights_id(models[file.split(".")[0]])
 
 
+@pytest.mark.slow
 def test_inception_descriptors(inception):
     from keras.applications.inception_v3 import preprocess_input
 
@@ -191,14 +196,17 @@ def test_inception_descriptors(inception):
     np.testing.assert_allclose(grids, expected, atol=1e-5 * np.max(expected))
 
 
-def test_inception_refuses_other_files(inception, tmp_path):
+@pytest.mark.slow
+def test_inception_refuses_other_files(inception, tmp_path, monkeypatch):
     import h5py
+    import keras
 
     folder, _ = inception
     shutil.copy(folder / "notop.weights.h5", tmp_path / "incomplete.weights.h5")
     with h5py.File(tmp_path / "incomplete.weights.h5", "a") as file:
         del file["layers/conv2d_5"]
     (tmp_path / "text.h5").write_text("weights")
+    monkeypatch.setattr(keras.applications, "InceptionV3", functools.cache(keras.applications.InceptionV3))
     for name in ("incomplete.weights.h5", "text.h5"):
         with pytest.raises(UserError, match=f"{name}: not weights of Keras' InceptionV3"):
             cnn.load("inception_v3", tmp_path / name, INCEPTION_SIZE)

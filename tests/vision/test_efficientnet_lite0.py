@@ -94,6 +94,7 @@ def checkpoint():
     return efficientnet_lite0.read_checkpoint(efficientnet_lite0.packaged_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -126,6 +127,7 @@ def test_stem_is_the_checkpoints_convolution_and_batch_norm(checkpoint):
     np.testing.assert_allclose(np.asarray(stem(image[None]))[0, 15, 15], np.clip(normal, 0, 6), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [224, 256])
 def test_photograph_of_an_officer_shows_a_military_uniform(size):
     """Channel order, input range and class order are right: RGB wins over BGR, and both over another range."""
@@ -154,6 +156,7 @@ CLASSES = {  # photographs that one thing fills, and the ImageNet classes of tha
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not COCO.is_dir(), reason="no photographs of COCO in ../shared")
 def test_photographs_show_what_fills_them():
     model = efficientnet_lite0.build(include_top=True)

@@ -1,40 +1,22 @@
-"""Media: which frames come, and how, whatever the file is like; what is written reads back."""
+"""Videos are read: which frames come, and how, whatever the file is like."""
 
-import contextlib
 import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from system.errors import UserError
 from tests import make_media
+from tests.make_media import read
 from vision import media
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+WHITE = (255, 255, 255)
 
 
-def read(path, *arguments, **options):
-    return np.concatenate(list(media.read_frames(path, *arguments, **options)))
-
-
-@pytest.fixture
-def fake_ffmpeg(tmp_path, monkeypatch):
-    """A function that puts a shell script in the place of ffmpeg."""
-
-    def install(script):
-        program = tmp_path / "ffmpeg"
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(0o755)
-        monkeypatch.setattr(media, "ffmpeg_exe", lambda: str(program))
-
-    return install
-
-
-# ------------------------------------------------------------------------------------------------ which frames
+# Which frames
 
 
 def test_sample_indices_of_the_reference():
@@ -124,7 +106,7 @@ def test_short_clips(tmp_path, n_frames):
     assert make_media.numbers(media.sample_frames(path, 26, (8, 8))) == media.sample_indices(n_frames).tolist()
 
 
-# ------------------------------------------------------------------------------------------------ odd videos
+# Odd videos
 
 
 @pytest.mark.parametrize(
@@ -212,7 +194,7 @@ def test_what_decodes_of_a_broken_video_is_used(tmp_path, damage):
         read(path, [0, 39])
 
 
-# ------------------------------------------------------------------------------------------------ failures
+# Failures
 
 
 @pytest.mark.parametrize("options", [["broken.mkv"], ["-movflags", "+faststart", "broken.mp4"]])
@@ -304,185 +286,3 @@ def test_ffmpeg_of_the_system_is_taken_only_where_it_will_do(tmp_path, monkeypat
     (tmp_path / "ffmpeg").unlink()
     (tmp_path / "ffmpeg").symlink_to(able)
     assert found() == str(tmp_path / "ffmpeg")
-
-
-# ------------------------------------------------------------------------------------------------ pictures
-
-RAMP = np.arange(0, 250, 10, np.uint8).reshape(5, 5)  # 0, 10, ... 240
-RAMP16 = RAMP.astype(np.uint16) * 257  # the same of 65535
-
-
-@pytest.mark.parametrize(
-    ("name", "picture", "options"),
-    [
-        ("gray.png", Image.fromarray(RAMP), {}),
-        ("sixteen.png", Image.fromarray(RAMP16), {}),
-        ("sixteen.tif", Image.fromarray(RAMP16), {}),
-        ("integer.tif", Image.fromarray(RAMP16.astype(np.int32)), {}),
-        ("unit_float.tif", Image.fromarray(RAMP.astype(np.float32) / 255), {}),
-        ("float.tif", Image.fromarray(RAMP.astype(np.float32)), {}),
-        ("palette.png", Image.fromarray(RAMP).convert("P"), {}),
-        ("rgba.png", Image.fromarray(np.dstack([RAMP] * 3 + [np.full_like(RAMP, 255)])), {}),
-        ("cmyk.tif", Image.fromarray(np.dstack([255 - RAMP] * 3 + [np.zeros_like(RAMP)]), "CMYK"), {}),
-        ("named_wrongly.mp4", Image.fromarray(RAMP), {"format": "PNG"}),
-    ],
-)
-def test_modes_of_pictures(tmp_path, name, picture, options):
-    picture.save(tmp_path / name, **options)
-    assert media.kind(tmp_path / name) == "image"
-    image = media.read_image(tmp_path / name)
-    assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, np.dstack([RAMP] * 3))
-
-
-def test_one_bit(tmp_path):
-    Image.fromarray(RAMP > 100).save(tmp_path / "one.png")
-    np.testing.assert_array_equal(media.read_image(tmp_path / "one.png"), np.dstack([255 * (RAMP > 100)] * 3))
-
-
-def test_transparency_is_white(tmp_path):
-    half = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
-    half.putpixel((1, 0), (0, 0, 0, 128))
-    palette = Image.new("P", (2, 1), 0)
-    palette.putpalette([0, 0, 0, 200, 0, 0])
-    palette.putpixel((1, 0), 1)
-    half.save(tmp_path / "rgba.png")
-    half.convert("LA").save(tmp_path / "la.png")
-    palette.save(tmp_path / "palette.png", transparency=0)
-    palette.save(tmp_path / "palette.gif", transparency=0)
-    Image.new("RGB", (2, 1)).save(tmp_path / "key.png", transparency=(0, 0, 0))
-    for name, second in {"rgba": (127,) * 3, "la": (127,) * 3, "palette": (200, 0, 0), "key": WHITE}.items():
-        assert media.read_image(tmp_path / f"{name}.png").tolist() == [[list(WHITE), list(second)]]
-    assert media.read_image(tmp_path / "palette.gif").tolist() == [[list(WHITE), [200, 0, 0]]]
-
-
-def test_exif_orientation(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
-    frame = np.zeros((2, 3, 3), np.uint8)
-    frame[0, 0] = WHITE
-    Image.fromarray(frame).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(media.read_image(tmp_path / "turned.png"), np.rot90(frame, -1))
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp"])
-def test_truncated_pictures(tmp_path, suffix):
-    path = tmp_path / f"half.{suffix}"
-    Image.fromarray(make_media.noise_frames(1, 64, 64)[0]).save(path)
-    make_media.truncate(path, 0.5)
-    with pytest.raises(UserError, match=rf"half\.{suffix}: "):
-        media.read_image(path)
-
-
-@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
-def test_animations_are_videos(tmp_path, suffix):
-    path = tmp_path / f"100%03d.{suffix}"
-    first, *others = map(Image.fromarray, make_media.numbered_frames(6))
-    first.save(path, save_all=True, append_images=others, duration=50, lossless=True)
-    assert media.kind(path) == "video"
-    assert media.probe(path) == (48, 32, 20.0, 6)
-    assert make_media.numbers(read(path)) == [0, 1, 2, 3, 4, 5]
-    assert make_media.numbers(read(path, [1, 4, 4], size=(10, 20))) == [1, 4, 4]
-    assert media.sample_frames(path, 3, (10, 20)).shape == (3, 20, 10, 3)
-
-
-def test_a_truncated_animation_keeps_its_first_frames(tmp_path):
-    path = tmp_path / "half.gif"
-    first, *others = map(Image.fromarray, make_media.noise_frames(8))
-    first.save(path, save_all=True, append_images=others)
-    make_media.truncate(path, 0.6)
-    n_frames = media.probe(path).n_frames
-    assert 2 <= n_frames <= 5
-    assert len(read(path)) == n_frames
-    np.testing.assert_array_equal(media.sample_frames(path, 1, (48, 32))[0], read(path)[(n_frames - 1) // 2])
-
-
-def test_pages_and_views_are_stills(tmp_path):
-    first, *others = map(Image.fromarray, make_media.numbered_frames(3))
-    first.save(tmp_path / "pages.tif", save_all=True, append_images=others)
-    first.save(tmp_path / "views.mpo", save_all=True, append_images=others)
-    for name in ("pages.tif", "views.mpo"):
-        assert media.kind(tmp_path / name) == "image"
-        assert media.read_image(tmp_path / name).max() == 0
-
-
-# ------------------------------------------------------------------------------------------------ writing
-
-
-def test_write_image(tmp_path):
-    frame = make_media.noise_frames(1, 7, 5)[0]
-    media.write_image(tmp_path / "-x.png", frame)
-    np.testing.assert_array_equal(media.read_image(tmp_path / "-x.png"), frame)
-
-
-@pytest.mark.parametrize("n_frames", [1, 4])
-def test_write_video(tmp_path, n_frames):
-    frame = np.zeros((31, 33, 3), np.uint8)
-    frame[:, :16], frame[:, 16:] = (200, 30, 60), (20, 90, 220)
-    path = tmp_path / "new folder" / "v.mp4"
-    media.write_video(path, (frame for _ in range(n_frames)), 30000 / 1001)
-    assert media.probe(path) == (34, 32, pytest.approx(30000 / 1001), n_frames)
-    written = read(path).astype(int)
-    # Colour is stored at half the resolution, so the edge between the two spreads over a few pixels.
-    np.testing.assert_allclose(written[:, :, :10], np.broadcast_to((200, 30, 60), (n_frames, 32, 10, 3)), atol=3)
-    np.testing.assert_allclose(written[:, :, 22:], np.broadcast_to((20, 90, 220), (n_frames, 32, 12, 3)), atol=3)
-    content = path.read_bytes()
-    assert content.index(b"moov") < content.index(b"mdat")  # plays while it loads
-    colour = content[content.index(b"colrnclx") + 8 :]
-    assert colour[:6] == b"\0\1\0\1\0\1"  # BT.709: primaries, transfer, matrix
-    assert content[content.index(b"avcC") + 5] == 100  # profile High: 4:2:0 of 8 bits, which every player knows
-
-
-def test_write_gif(tmp_path):
-    colours = np.array([[200, 30, 60], [20, 90, 220], [10, 250, 20]], np.uint8)
-    frames = np.broadcast_to(colours[:, None, None], (3, 15, 21, 3))
-    media.write_gif(tmp_path / "v.gif", iter(frames), 10)
-    assert media.kind(tmp_path / "v.gif") == "video"
-    assert media.probe(tmp_path / "v.gif") == (21, 15, 10.0, 3)
-    np.testing.assert_allclose(read(tmp_path / "v.gif").astype(int), frames, atol=4)
-    with Image.open(tmp_path / "v.gif") as picture:
-        assert picture.info["loop"] == 0  # for ever
-    media.write_gif(tmp_path / "fast.gif", iter(make_media.numbered_frames(20)), 100)
-    assert media.probe(tmp_path / "fast.gif").fps == pytest.approx(50)
-
-
-def test_frames_are_asked_for_one_at_a_time(tmp_path):
-    waiting = []
-
-    def frames():
-        for k in range(200):
-            waiting.append(k)
-            yield np.zeros((256, 256, 3), np.uint8)
-            if k == 100:
-                raise KeyError("the caller's own trouble")
-
-    with pytest.raises(KeyError, match="own trouble"):
-        media.write_video(tmp_path / "v.mp4", frames(), 25)
-    assert waiting == list(range(101))
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("write", [media.write_video, media.write_gif])
-def test_failures_to_write(tmp_path, fake_ffmpeg, write):
-    frames = np.zeros((4, 256, 256, 3), np.uint8)
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"x\.mp4: cannot be written"):
-        write(tmp_path / "file" / "x.mp4", frames, 25)
-    with pytest.raises(UserError, match=r"x\.mp4: there is no frame"):
-        write(tmp_path / "x.mp4", iter([]), 25)
-    with pytest.raises(ValueError, match="frame of shape"):
-        write(tmp_path / "x.mp4", [frames[0], frames[0, :128]], 25)
-    fake_ffmpeg("echo '[out#0/mp4 @ 0x5f] Error muxing a packet: No space left on device' >&2; exit 228")
-    with pytest.raises(
-        UserError, match=r"x\.mp4: cannot be written \(Error muxing a packet: No space left on device\)"
-    ):
-        write(tmp_path / "x.mp4", frames, 25)
-    with contextlib.suppress(FileNotFoundError):
-        (tmp_path / "ffmpeg").unlink()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_image_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"x\.png: cannot be written"):
-        media.write_image(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))

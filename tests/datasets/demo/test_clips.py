@@ -203,6 +203,7 @@ def test_an_event_leaves_its_thing_alone_before_and_after(verb):
 # On disk
 
 
+@pytest.mark.slow
 def test_layout_is_that_of_msr_vtt(folder):
     config = dataclasses.replace(cfg.DATASETS["Demo"], data_dir=str(folder))
     clips = annotations.read_media(config)
@@ -218,6 +219,7 @@ def test_layout_is_that_of_msr_vtt(folder):
     assert set(info["videos"][0]) == {"video_id", "split", "start time", "end time", "id", "category", "url"}
 
 
+@pytest.mark.slow
 def test_truth_fits_the_video_and_the_captions(folder):
     for number, part in enumerate(("TrainValVideo", "TrainValVideo", "TrainValVideo", "TestVideo")):
         video = media.probe(folder / part / f"video{number}.mp4")
@@ -240,6 +242,7 @@ def test_a_word_names_its_things():
     assert [demo_clips.WORD_CLASSES[word] for word in ("owl", "green", "spins")] == ["noun", "look", "verb"]
 
 
+@pytest.mark.slow
 def test_only_what_is_missing_is_drawn_again(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "Demo")
     videos = sorted(copy.glob("*/video*.mp4"))
@@ -253,6 +256,7 @@ def test_only_what_is_missing_is_drawn_again(folder, tmp_path):
     assert all(path.read_bytes() == contents[path] for path in contents)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing_and_another_seed_everything(folder, tmp_path):
     demo_clips.generate(tmp_path / "two", **COUNTS, workers=2)
     for path in folder.rglob("*.*"):
@@ -262,6 +266,7 @@ def test_workers_change_nothing_and_another_seed_everything(folder, tmp_path):
     np.testing.assert_array_equal(*frames)
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_clips_in_the_same_folder(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "Demo")
     demo_clips.generate(copy, seed=1, **COUNTS, workers=1)
