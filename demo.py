@@ -59,7 +59,7 @@ def explain_real_media():
         'Look at both: "motorcycle" lies on the machine, most of all in the second, "wooden" on what stands behind it.'
     )
     run("A real clip, frame by frame (15 to 30 s)", *show, str(clip), "--sentence", CLIP[-1])
-    print('Play it: "suit" lies on the suit, "talking" on the face, "car" on the window of the car.')
+    print('Play it: "suit" lies on the suit, "car" on the window of the car; the curves tell when.')
     return True
 
 

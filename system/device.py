@@ -72,6 +72,7 @@ def start_tensorflow(gpu=None):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
+        tf.get_logger().setLevel("ERROR")  # a captioner after the other in one process is no mistake to warn of
         # Not what the user's ~/.keras/keras.json says.
         tf.keras.config.set_floatx("float32")
         tf.keras.config.set_epsilon(1e-7)

