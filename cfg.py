@@ -235,7 +235,7 @@ DATASETS = {
             input_keep_prob=0.8,
             output_keep_prob=0.8,
             single_region_share=0.5,
-            single_region_noise=0.75,
+            single_region_noise=1.0,
             saliency_input_size=512,
             save_every_n_epoch=1.0,
         ),
