@@ -16,12 +16,15 @@ to --output.
 import argparse
 import collections
 import contextlib
+import itertools
 from pathlib import Path
 
 import caption_saliency
 import cfg
 from system import device, errors, files
 from system.errors import UserError
+
+AT_ONCE = 8  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
 
 
 def parse_args(argv=None):
@@ -129,18 +132,21 @@ def main(argv=None):
 
     paths = media_paths(args, explain.saved)
     n_jobs, n_done, queries = len(paths) * len(sentences), 0, []
+    alone = n_jobs == 1
     for sentence in sentences:
         with told(alone=len(sentences) == 1):
             queries.append(None if sentence is None else explain.query(sentence, args.unknown))
     files.remove_partials(output)
-    for path in paths:
+    groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
+    for path, group in itertools.product(paths, groups):
         explanations = []
-        with told(alone=n_jobs == 1):
-            form = args.format or render.FORMS[media.kind(path) == "video"][0]
-            render.check_form(path, media.kind(path) == "video", form)
-            explanations = explain.explain(path, queries, args.normalization)
+        with told(alone):
+            is_video = media.kind(path) == "video"
+            form = args.format or render.FORMS[is_video][0]
+            render.check_form(path, is_video, form)
+            explanations = explain.explain(path, group, args.normalization)
         for explained in explanations:
-            with told(alone=n_jobs == 1):
+            with told(alone):
                 picture = output / f"{render.name(explained)}.{form}"
                 numbers = picture.with_suffix(".npz")
                 explained.write(picture)

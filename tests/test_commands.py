@@ -125,12 +125,13 @@ def test_many_media_and_sentences_in_one_run(trained, tmp_path):
     for name in ("one", "two"):
         Image.fromarray(picture("red", 1)).save(tmp_path / f"{name}.png")
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    (tmp_path / "sentences.txt").write_text("a red square\n\na green squares\n")
+    (tmp_path / "sentences.txt").write_text("a red square\n\na green squares\nred xyzzy\n")
     media_files = [tmp_path / f"{name}.png" for name in ("one", "broken", "two")]
     command = ("visualization.py", "--media", *media_files, "--experiment", f"experiments/{dataset}", "--format", "png")
     options = ("--sentence", tmp_path / "sentences.txt", "--unknown", "nearest", "--output", tmp_path)
     printed = run(*command, *options, cwd=folder, status=2)
-    assert "2 of 6 could not be explained" in printed and printed.count("broken.png: ") == 1
+    assert "5 of 9 could not be explained" in printed and printed.count("broken.png: ") == 1
+    assert printed.count("does not know 'xyzzy'") == 1
     assert printed.count("'squares' is not known to the captioner, read as 'square'") == 2
     for name in ("one", "two"):
         with np.load(tmp_path / f"{name}-a_green_squares-nearest.npz") as arrays:
