@@ -8,11 +8,26 @@
 `visualization.py` is the same from the command line. docs/commands.md, "From Python", says what a result holds.
 """
 
+import importlib.util
+from pathlib import Path
+
 import cfg
 from system import device
 from system.errors import UserError
 
 __all__ = ["UserError", "load"]
+FOLDER = Path(__file__).resolve().parent
+
+
+def _check_names():
+    """UserError where another package, installed beside the program, has the name of one of its folders."""
+    for name in ("vision", "datasets", "captioner", "explain", "evaluation"):
+        found = importlib.util.find_spec(name)
+        if found is None or FOLDER not in Path(found.origin or "").resolve().parents:
+            raise UserError(
+                f"another package called '{name}' comes before the program's own: put {FOLDER} into PYTHONPATH, or use "
+                "an environment without it, such as the one that make builds"
+            )
 
 
 def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
@@ -23,8 +38,9 @@ def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
 
     experiment: a folder of checkpoints (default: the bundled captioner); method: one of attribution.METHODS (default:
     the paper's, equations 5 and 6); checkpoint: its number (default: the best on validation); settings: "key=value"
-    texts, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or setting.
+    texts, or one, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or setting.
     """
+    _check_names()
     device.start_tensorflow(gpu)
     from captioner import checkpoint as checkpoints
     from explain import attribution, explanation
@@ -32,4 +48,5 @@ def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
     method = method or attribution.PAPERS
     attribution.check(method)
     folder = checkpoints.choose(experiment or cfg.BUNDLED, checkpoint)
+    settings = [settings] if isinstance(settings, str) else settings
     return explanation.Explainer(checkpoints.load(folder, settings, explanation.SETTINGS), method)

@@ -53,7 +53,7 @@ SEED = Rule("from 0 to 2147483647 (TensorFlow takes 32 bits)", lambda value: 0 <
 PRECISION = one_of("float32", "bfloat16")
 
 
-# The settings, a class for those who read them; `Config` has them all. A rule about two of them stands in `relations`.
+# The settings, a class for those who read them; `Config` has them all. Rules about several of them: `_relations`.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,17 +86,6 @@ class Descriptors:
     def pyramid_levels(self):
         """Cells a side of each level of the pyramid, in the order in which they are read; () without one."""
         return tuple(int(level) for level in self.pyramid.split(",")) if self.pyramid else ()
-
-    @staticmethod
-    def relations(config):
-        """Yield (setting, whether it may be what it is, what it must be)."""
-        levels, is_image = (config.pyramid or "1").split(","), config.media == "image"
-        yield (
-            "pyramid",
-            all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or config.pyramid is None),
-            "None or, for images, numbers of at least 1 with commas between them",
-        )
-        yield "full_grid_share", config.full_grid_share == 0 or config.pyramid is not None, "0 without a pyramid"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +122,7 @@ class Training:
     learning_rate_schedule: str = setting("constant", one_of("constant", "cosine"))  # "cosine": down to 0 at the end
     weight_decay: float = setting(0.0, NOT_NEGATIVE)  # of AdamW: times the learning rate, off the weights, every step
     ema_decay: float = setting(0.0, SHARE_BELOW_1)  # above 0: checkpoints have the running average of the weights
-    self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see self_critical.py
+    self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see captioner/self_critical.py
     flip_probability: float = setting(0.0, SHARE_BELOW_1)  # of the images, each epoch anew: shown mirrored
     label_smoothing: float = setting(0.0, SHARE_BELOW_1)  # share of the target, spread over the whole vocabulary
     single_region_share: float = setting(0.0, SHARE_BELOW_1)  # of the batches: one region of each medium
@@ -142,14 +131,21 @@ class Training:
     max_to_keep: int = setting(10, AT_LEAST_1)
     seed: int = setting(0, SEED)
 
-    @staticmethod
-    def relations(config):
-        """As in `Descriptors`."""
-        most, n_epochs = config.batch_size, config.n_epochs
-        yield "captions_per_medium", 1 <= config.captions_per_medium <= most, f"from 1 to batch_size, {most}"
-        yield "self_critical_epochs", 0 <= config.self_critical_epochs <= n_epochs, f"from 0 to n_epochs, {n_epochs}"
-        may_flip = config.media == "image" or config.flip_probability == 0
-        yield "flip_probability", may_flip, "0: videos are not mirrored"
+
+def _relations(config):
+    """The rules about several settings; yields (setting, whether it may be what it is, what it must be)."""
+    levels, is_image = (config.pyramid or "1").split(","), config.media == "image"
+    yield (
+        "pyramid",
+        all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or config.pyramid is None),
+        "None or, for images, numbers of at least 1 with commas between them",
+    )
+    yield "full_grid_share", config.full_grid_share == 0 or config.pyramid is not None, "0 without a pyramid"
+    most, n_epochs = config.batch_size, config.n_epochs
+    yield "captions_per_medium", 1 <= config.captions_per_medium <= most, f"from 1 to batch_size, {most}"
+    yield "self_critical_epochs", 0 <= config.self_critical_epochs <= n_epochs, f"from 0 to n_epochs, {n_epochs}"
+    may_flip = config.media == "image" or config.flip_probability == 0
+    yield "flip_probability", may_flip, "0: videos are not mirrored"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +160,8 @@ class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand 
             rule, value = field.metadata.get("rule"), getattr(self, field.name)
             if rule is not None and value is not None:
                 self._require(field.name, rule.allows(value), rule.expected)
-        for group in (Descriptors, Training):
-            for relation in group.relations(self):
-                self._require(*relation)
+        for relation in _relations(self):
+            self._require(*relation)
 
     def _require(self, name, allowed, expected):
         if not allowed:

@@ -24,7 +24,7 @@ import cfg
 from system import device, errors, files
 from system.errors import UserError
 
-AT_ONCE = 8  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
+AT_ONCE = 4  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
 
 
 def parse_args(argv=None):
@@ -136,13 +136,15 @@ def main(argv=None):
     for sentence in sentences:
         with told(alone=len(sentences) == 1):
             queries.append(None if sentence is None else explain.query(sentence, args.unknown))
+    if queries:
+        explain.load()  # that weights are missing is told once, not for every medium
     files.remove_partials(output)
     groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
     for path, group in itertools.product(paths, groups):
         explanations = []
         with told(alone):
             is_video = media.kind(path) == "video"
-            form = args.format or render.FORMS[is_video][0]
+            form = args.format or render.forms(is_video)[0]
             render.check_form(path, is_video, form)
             explanations = explain.explain(path, group, args.normalization)
         for explained in explanations:

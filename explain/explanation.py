@@ -11,7 +11,7 @@ from tqdm import tqdm
 import cfg
 import saliency
 from explain import attribution, render
-from explain.query import Query, own_caption, parse_sentence, reading
+from explain.query import UNKNOWN, Query, own_caption, parse_sentence, reading
 from system.errors import UserError
 from vision import descriptors, geometry, media
 
@@ -79,7 +79,7 @@ def seen_box(saved, image):
     return geometry.seen_box(saved.config.image_geometry, *image.shape[:2])
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def blank_grid(extractor):
     """What the CNN says of a grey picture: [Gy, Gx, D]."""
     return extractor(np.full((1, extractor.input_size, extractor.input_size, 3), GREY, np.uint8))[0]
@@ -120,6 +120,12 @@ def load_cnn(saved, multi_scale=False):
     return extractor
 
 
+def check_choice(name, value, choices):
+    """UserError where a value is not one of the choices, as the command line would say it."""
+    if value not in choices:
+        raise UserError(f"{name}={value!r}: it must be one of {', '.join(map(repr, choices))}")
+
+
 class Explainer:
     """A captioner with its CNN, loaded once for any number of media and sentences that one method explains.
 
@@ -129,8 +135,21 @@ class Explainer:
     def __init__(self, saved, method=attribution.PAPERS):
         self.saved = saved
         self.method = method
-        self.extractor = load_cnn(saved, method in attribution.MULTI_SCALE)
-        self.captioning_extractor = self.extractor.at(descriptors.input_size(saved.config))
+
+    @functools.cached_property
+    def extractor(self):
+        """The CNN as the method asks for it, loaded when it is first needed; UserError as from `load_cnn`."""
+        return load_cnn(self.saved, self.method in attribution.MULTI_SCALE)
+
+    def load(self):
+        """Load the CNN now, not only for the first medium -> self."""
+        _ = self.extractor
+        return self
+
+    @functools.cached_property
+    def captioning_extractor(self):
+        """The CNN of the size that the captioner was trained on."""
+        return self.extractor.at(descriptors.input_size(self.saved.config))
 
     def __call__(self, path, sentence=None, unknown="error", normalization=None):
         """Explain a sentence, or without one the captioner's own caption, over a video or an image -> Explanation.
@@ -143,6 +162,7 @@ class Explainer:
 
     def query(self, sentence, unknown="error"):
         """The words of a sentence -> Query; UserError as from `parse_sentence`."""
+        check_choice("unknown", unknown, UNKNOWN)
         return parse_sentence(sentence, self.saved.vocabulary, self.saved.config.n_lstm_step, unknown)
 
     def explain(self, path, queries, normalization=None):
@@ -150,11 +170,12 @@ class Explainer:
 
         The CNN sees the medium once. UserError where that cannot be done.
         """
+        check_choice("normalization", normalization, (None, *saliency.NORMALIZERS))
         path, saved = Path(path), self.saved
         is_video = media.kind(path) == "video"
         normalization = normalization or ("released" if is_video else "linear")
         sequence = reading(saved, self.captioning_extractor, path)  # [N, D]
-        queries = [own_caption(saved, sequence) if query is None else query for query in queries]
+        queries = [own_caption(saved, sequence, path) if query is None else query for query in queries]
         log_q = [self._log_q(sequence, query) for query in queries]
         found = self._video(path, queries, normalization) if is_video else self._image(path, queries)
         about = {"config": saved.config, "checkpoint": saved.state["step"], "method": self.method}

@@ -9,6 +9,8 @@ import saliency
 from system.errors import UserError
 from vision import descriptors
 
+UNKNOWN = ("error", "skip", "nearest")  # what can become of a word that the captioner does not know
+
 
 @dataclasses.dataclass(frozen=True)
 class Query:
@@ -80,14 +82,14 @@ def reading(saved, extractor, path):
     return data_loader.as_sequence(stored, saved.config.pyramid_levels)  # [N, D]
 
 
-def own_caption(saved, sequence):
-    """The captioner's own caption of what it reads, [N, D] -> Query, with the distributions it was chosen from.
+def own_caption(saved, sequence, path):
+    """The captioner's own caption of what it reads of `path`, [N, D] -> Query, with the distributions behind it.
 
     UserError where the caption has no word.
     """
     ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
     if not ids:
-        raise UserError("the captioner has nothing to say about it: give it a sentence")
+        raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
     words = [saved.vocabulary.words[k] for k in ids]
     log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
     return Query(" ".join(words), words, ids, target_log_probs=log_p)

@@ -17,16 +17,19 @@ from vision import media
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
 SHEET_FRAMES = 5  # a word, on a contact sheet
-FORMS = {True: ("mp4", "gif", "png"), False: ("png",)}  # of a video or not: the first is the usual one
+FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png"), ("png",)  # the first is the usual one
+
+
+def forms(is_video):
+    """The forms in which a video or an image can be drawn, the usual one first."""
+    return FORMS_OF_VIDEOS if is_video else FORMS_OF_IMAGES
 
 
 def check_form(path, is_video, form):
-    """UserError where a medium has no picture of that form (None: the usual one)."""
-    if form is None or form in FORMS[is_video]:
-        return
-    if not is_video and form in FORMS[True]:
-        raise UserError(f"{path} is an image: {form} is for videos, take png")
-    raise UserError(f"{path}: there is no picture of the form '{form}'; take {' or '.join(FORMS[is_video])}")
+    """UserError where a medium has no picture of that form."""
+    if form not in forms(is_video):
+        kind = "a video" if is_video else "an image"
+        raise UserError(f"{path} is {kind}, whose picture is {' or '.join(forms(is_video))}, not '{form}'")
 
 
 def name(explanation):
@@ -47,13 +50,13 @@ def name(explanation):
 def write(explanation, target):
     """Write the picture of an explanation, in the form that the ending of `target` names; `.npz`: its numbers.
 
-    UserError where there is no such form of it (FORMS), or it cannot be written.
+    UserError where there is no such form of it (`forms`), or it cannot be written.
     """
     form = Path(target).suffix.lstrip(".").lower()
     if form == "npz":
         write_numbers(explanation, target)
         return
-    check_form(explanation.path, explanation.is_video, form or "without ending")
+    check_form(explanation.path, explanation.is_video, form)
     if form == "png":
         media.write_image(target, picture(explanation))
     else:

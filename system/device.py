@@ -63,10 +63,10 @@ def set_environment():
 def start_tensorflow(gpu=None):
     """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
 
-    UserError where a GPU is named and TensorFlow finds none.
+    Where TensorFlow runs already it keeps its devices. UserError where a GPU is named and TensorFlow finds none.
     """
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu = str(gpu)
     set_environment()
     with _quiet_stderr():  # TensorFlow logs a dozen lines before it reads its own log level
         import tensorflow as tf
@@ -78,8 +78,9 @@ def start_tensorflow(gpu=None):
         tf.keras.config.set_epsilon(1e-7)
         tf.keras.config.set_image_data_format("channels_last")
         tf.keras.config.set_dtype_policy("float32")
-        for gpu_device in gpus:
-            tf.config.experimental.set_memory_growth(gpu_device, True)
+        with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook
+            for gpu_device in gpus:
+                tf.config.experimental.set_memory_growth(gpu_device, True)
         tf.zeros(1)  # the devices are set up, and reported, here
     if gpu not in (None, "-1") and not gpus:
         raise UserError(

@@ -73,7 +73,7 @@ def test_a_clip(explain, clip, tmp_path):
     result.write(tmp_path / "x.GIF")
     assert media.kind(tmp_path / "x.GIF") == "video"
     for name in ("x.avi", "x"):
-        with pytest.raises(caption_saliency.UserError, match="mp4 or gif or png"):
+        with pytest.raises(caption_saliency.UserError, match="is a video, whose picture is mp4 or gif or png, not "):
             result.write(tmp_path / name)
 
 
@@ -98,12 +98,31 @@ def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
 
 
 def test_an_image_is_no_video(explain, photograph, tmp_path):
-    with pytest.raises(caption_saliency.UserError, match=r"dog.png is an image: mp4 is for videos, take png"):
+    with pytest.raises(caption_saliency.UserError, match=r"dog.png is an image, whose picture is png, not 'mp4'"):
         explain(photograph, "a dog").write(tmp_path / "x.mp4")
 
 
+def test_choices_are_told_before_the_work(explain, photograph):
+    with pytest.raises(caption_saliency.UserError, match="normalization='log': it must be one of None, 'linear', 'rel"):
+        explain(photograph, "a dog", normalization="log")
+    with pytest.raises(caption_saliency.UserError, match="unknown='guess': it must be one of 'error', 'skip', 'near"):
+        explain(photograph, "a xyzzy", unknown="guess")
+
+
+def test_another_package_of_the_same_name_is_told(tmp_path, monkeypatch):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/__init__.py").touch()
+    for name in [name for name in sys.modules if name.split(".")[0] == "datasets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        caption_saliency.UserError, match=r"another package called 'datasets' .*: put .* into PYTHONPATH"
+    ):
+        caption_saliency.load()
+
+
 def test_another_method(photograph):
-    result = caption_saliency.load(method="leave_one_out", settings=COARSE)(photograph, "a dog")
+    result = caption_saliency.load(method="leave_one_out", settings=COARSE[0])(photograph, "a dog")
     assert result.method == "leave_one_out" and result.raw_maps.shape == (1, 2, 4, 4)
 
 
@@ -132,7 +151,7 @@ def test_environments_that_are_not_ours(tmp_path, photograph):
         f"result = caption_saliency.load(settings={COARSE!r})({str(photograph)!r}, 'a dog runs')\n"
         "result.write('maps.npz')\n"
     )
-    environment = {**os.environ, "HOME": str(tmp_path), "MPLBACKEND": "module://not_installed.backend_inline"}
+    environment = {**os.environ, "HOME": str(tmp_path), "MPLBACKEND": "nonsense"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     expected = caption_saliency.load(settings=COARSE)(photograph, "a dog runs")
     with np.load(tmp_path / "maps.npz") as arrays:

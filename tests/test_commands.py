@@ -138,6 +138,11 @@ def test_many_media_and_sentences_in_one_run(trained, tmp_path):
             assert arrays["words"].tolist() == ["a", "green", "square"]
             assert arrays["read_as"].tolist() == [["squares", "square"]]
         assert (tmp_path / f"{name}-a_red_square.npz").exists()
+    (tmp_path / "sentences.txt").write_text("xyzzy\nred xyzzy\n")
+    printed = run(*command, *options, cwd=folder, status=2)
+    assert (
+        "6 of 6 could not be explained" in printed and "broken.png" not in printed
+    )  # no medium is looked at for nothing
     (tmp_path / "other").mkdir()
     Image.fromarray(picture("red", 1)).save(tmp_path / "other/one.png")
     twice = ("--media", tmp_path / "one.png", tmp_path / "other/one.png")

@@ -38,10 +38,21 @@ def test_every_setting_is_documented_in_a_row_of_its_own():
 
 
 def test_settings_are_grouped_as_in_the_code():
-    for name, text in sections("docs/settings.md").items():
-        group = getattr(cfg, name.split()[0], None)
-        if group is not None:
-            assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(group.__annotations__), name
+    parts = sections("docs/settings.md")
+    for group in (cfg.Data, cfg.Descriptors, cfg.Captioner, cfg.Captions, cfg.Training):
+        rows = re.findall(r"^\| `(\w+)` \|", parts[group.__name__], re.MULTILINE)
+        assert rows == list(group.__annotations__), group
+
+
+def test_defaults_of_settings_are_documented():
+    """Every value that a setting has for some data set stands in the second column of its row."""
+    cells = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
+    for name in set(cfg.SETTINGS) - {"dataset", "experiment"}:
+        numbers = {float(number) for number in re.findall(r"(?<![\w.])\d[\d.]*(?:e-?\d+)?(?![\w])", cells[name])}
+        for dataset, config in cfg.DATASETS.items():
+            value = getattr(config, name)
+            found = value in numbers if isinstance(value, (int, float)) else str(value) in cells[name]
+            assert found, f"{name} of {dataset} is {value}, documented: {cells[name]}"
 
 
 def flags_of(module, monkeypatch):

@@ -45,6 +45,10 @@ def test_all_stages_from_another_folder(tmp_path):
     with np.load(experiment / "saliency/im 9.x-a_red_square.npz") as arrays:
         assert arrays["raw_maps"].shape == (1, 3, 8, 8)
 
+    printed = run_process(*show, "--sentence", "a red poodle", cwd=tmp_path, status=2)  # after TensorFlow has started
+    assert printed.startswith("visualization.py: error: the captioner does not know 'poodle'")
+    assert len(printed.splitlines()) == 1
+
     write_coco(tmp_path / "DATA/COCO")
     score = ("evaluate_saliency.py", "--dataset", "COCO", "--experiment", "experiments/Flickr8k")
     printed = run_process(*score, *settings("saliency_input_size=256"), cwd=tmp_path)

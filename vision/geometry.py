@@ -84,11 +84,11 @@ def enlarge(maps, height, width, box=None, fill=0.0, every=(1, 1)):
     every m-th column are computed.
     """
     top, left, bottom, right = box_whole(height, width) if box is None else box
-    rows, inside_y = (part[:: every[0]] for part in _interpolation(maps.shape[-2], top, bottom, height))  # [height, Gy]
-    columns, inside_x = (
-        part[:: every[1]] for part in _interpolation(maps.shape[-1], left, right, width)
-    )  # [width, Gx]
-    pixels = rows @ np.asarray(maps, np.float32) @ columns.T  # [..., height, width]
+    rows, inside_y = _interpolation(maps.shape[-2], top, bottom, height)  # [height, Gy]
+    columns, inside_x = _interpolation(maps.shape[-1], left, right, width)  # [width, Gx]
+    rows, inside_y = rows[:: every[0]], inside_y[:: every[0]]  # [h, Gy]
+    columns, inside_x = columns[:: every[1]], inside_x[:: every[1]]  # [w, Gx]
+    pixels = rows @ np.asarray(maps, np.float32) @ columns.T  # [..., h, w]
     if inside_y.all() and inside_x.all():
         return pixels
     return np.where(inside_y[:, None] & inside_x, pixels, np.float32(fill))

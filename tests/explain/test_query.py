@@ -55,7 +55,7 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
 
     extractor.input_size = 8
     sequence = query.reading(saved, extractor, "one.png")
-    own = query.own_caption(saved, sequence)
+    own = query.own_caption(saved, sequence, "one.png")
     grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
     config.descriptors_dir.mkdir(parents=True)
     np.save(config.descriptors_dir / "one.npy", descriptors.captioning_descriptors(config, grids))
@@ -66,6 +66,14 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
     expected = saliency.full_input_log_probs(model, expected_sequence, own.ids)
     np.testing.assert_allclose(own.target_log_probs, expected, atol=1e-3)
     assert np.ptp(expected, axis=1).min() > 0.1
+
+
+def test_an_own_caption_without_a_word_names_the_medium():
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=4", "beam_size=1"])
+    model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 4, output_bias=[9, 0, 0, 0, 0])
+    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config)
+    with pytest.raises(UserError, match=r"nothing to say about one\.png: give it a --sentence"):
+        query.own_caption(saved, np.zeros((2, 3), np.float32), "one.png")
 
 
 def test_steps_of_phrases():
