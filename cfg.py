@@ -125,6 +125,7 @@ class Training:
     self_critical_epochs: int = 0  # the last so many epochs train on CIDEr-D: see captioner/self_critical.py
     flip_probability: float = setting(0.0, SHARE_BELOW_1)  # of the images, each epoch anew: shown mirrored
     label_smoothing: float = setting(0.0, SHARE_BELOW_1)  # share of the target, spread over the whole vocabulary
+    naming_weight: float = setting(0.0, NOT_NEGATIVE)  # of the loss of naming what is in each region: naming.py
     single_region_share: float = setting(0.0, SHARE_BELOW_1)  # of the batches: one region of each medium
     single_region_noise: float = setting(0.0, NOT_NEGATIVE)  # standard deviation of the noise on those regions
     save_every_n_epoch: float = setting(0.1, PART)

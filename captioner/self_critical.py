@@ -73,8 +73,11 @@ def advantages(rewards):
 class SelfCritical:
     """Self-critical training of a model, with the training captions of each medium as references."""
 
-    def __init__(self, model, optimizer, vocabulary, descriptor_dtype, train, validate):
-        """train and validate: the media of these splits (annotations.Medium)."""
+    def __init__(self, model, optimizer, vocabulary, descriptor_dtype, train, validate, beside=None):
+        """train and validate: the media of these splits (annotations.Medium).
+
+        `beside`: a function of a batch of given captions; what it gives is added to the loss.
+        """
         self.model, self.vocabulary = model, vocabulary
         self.reward, self.validation_reward = (
             CiderD({medium.id: [[*data_loader.tokenize(one), END_WORD] for one in medium.captions] for medium in media})
@@ -88,11 +91,13 @@ class SelfCritical:
         def sample(descriptors, seed):
             return model.sample(tf.cast(descriptors, tf.float32), N_SAMPLES, seed)  # [S * K, L]
 
-        @tf.function(input_signature=[descriptors, *words, tf.TensorSpec([None], tf.float32)])
-        def learn(descriptors, captions, masks, weights):
+        @tf.function(input_signature=[descriptors, *words, tf.TensorSpec([None], tf.float32), *words])
+        def learn(descriptors, captions, masks, weights, *given):
             with tf.GradientTape() as tape:
                 loss, n_words = model.caption_loss_sum(descriptors, captions, masks, caption_weights=weights)
                 loss /= n_words
+                if beside:
+                    loss += beside(descriptors, *given)
             gradients = tape.gradient(loss, [variable.value for variable in variables])
             optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
 
@@ -103,15 +108,19 @@ class SelfCritical:
         words = [self.vocabulary.words[k] for k in ids]
         return [*words, END_WORD] if len(words) < self.model.n_lstm_step else words
 
-    def step(self, media_ids, descriptors, seed):
-        """Learn from captions of some media, descriptors [S, N, D], drawn by `seed` [2] -> their mean CIDEr-D."""
+    def step(self, media_ids, batch, seed):
+        """Learn from captions of some media, drawn by `seed` [2] -> their mean CIDEr-D.
+
+        batch: the descriptors of these media [S, N, D], and their given captions with masks.
+        """
+        descriptors, *given = batch
         captions = self._sample(descriptors, seed).numpy()  # [S * K, L]
         lengths = (captions > 0).sum(axis=1)  # [S * K]
         masks = (np.arange(captions.shape[1]) <= lengths[:, None]).astype(np.float32)  # the words and the end token
         words = [self._words(ids[:length]) for ids, length in zip(captions, lengths, strict=True)]
         rewards = [self.reward.score(media_ids[k // N_SAMPLES], one) for k, one in enumerate(words)]
         rewards = np.reshape(rewards, (-1, N_SAMPLES))  # [S, K]
-        self._learn(descriptors, captions, masks, advantages(rewards).ravel())
+        self._learn(descriptors, captions, masks, advantages(rewards).ravel(), *given)
         return float(rewards.mean())
 
     def validate(self, samples):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import data_loader
-from captioner import checkpoint, related_words, self_critical
+from captioner import checkpoint, naming, related_words, self_critical
 from datasets import annotations, store
 from system import files
 from system.errors import UserError
@@ -72,8 +72,11 @@ def batch_signature(model, descriptor_dtype):
     ]
 
 
-def make_step(model, optimizer, descriptor_dtype):
-    """The training step: a function of a batch and the dropout's seed [2] that changes the weights -> loss."""
+def make_step(model, optimizer, descriptor_dtype, beside=None):
+    """The training step: a function of a batch and the dropout's seed [2] that changes the weights -> loss.
+
+    `beside`: a function of the batch; what it gives is added to the loss.
+    """
     variables = model.trainable_variables
     optimizer.build(variables)
 
@@ -81,7 +84,8 @@ def make_step(model, optimizer, descriptor_dtype):
     def step(descriptors, captions, masks, seed):
         with tf.GradientTape() as tape:
             loss = model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+            total = loss + beside(descriptors, captions, masks) if beside else loss
+        gradients = tape.gradient(total, [variable.value for variable in variables])
         # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
         optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
         return loss
@@ -107,7 +111,8 @@ class Trainer:
         self.last_step = self.steps_per_epoch * config.n_epochs
         self.optimizer = make_optimizer(config, self.last_step)
 
-        self._step = make_step(model, self.optimizer, config.descriptor_dtype)
+        self._beside = self._naming_loss() if config.naming_weight > 0 else None
+        self._step = make_step(model, self.optimizer, config.descriptor_dtype, self._beside)
         self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
         self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
 
@@ -115,7 +120,14 @@ class Trainer:
     def _self_critical(self):
         """What the self-critical epochs train by; others can do without its tables of n-grams."""
         dtype = self.config.descriptor_dtype
-        return self_critical.SelfCritical(self.model, self.optimizer, self.vocabulary, dtype, *self._media)
+        return self_critical.SelfCritical(
+            self.model, self.optimizer, self.vocabulary, dtype, *self._media, beside=self._beside
+        )
+
+    def _naming_loss(self):
+        """The loss of naming, weighted, as a function of a batch."""
+        prior = naming.log_prior(self.samples.captions, self.samples.masks, len(self.vocabulary))
+        return lambda *batch: self.config.naming_weight * naming.loss(self.model, *batch, prior)
 
     def save_points(self):
         """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
@@ -131,7 +143,7 @@ class Trainer:
                 if self.step < self.first_self_critical:
                     loss = self._step(*batch, seed)
                 else:
-                    loss = -self._self_critical.step(self.samples.media_of_batch(epoch, number), batch[0], seed)
+                    loss = -self._self_critical.step(self.samples.media_of_batch(epoch, number), batch, seed)
                 self.step += 1
                 self.losses_since_save.append(float(loss))
                 yield

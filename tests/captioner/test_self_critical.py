@@ -68,7 +68,8 @@ def test_what_is_rewarded_becomes_likelier():
     descriptors = np.zeros((4, 1, 2), np.float32)
     descriptors[:, 0] = [[1, 1], [-1, 1], [1, -1], [-1, -1]]
     ids = [medium.id for medium in media]
-    rewards = [trained.step(ids, descriptors, (0, step)) for step in range(150)]
+    given = np.zeros((4, 1), np.int32), np.ones((4, 1), np.float32)
+    rewards = [trained.step(ids, (descriptors, *given), (0, step)) for step in range(150)]
     assert np.mean(rewards[-20:]) > 1.5 * np.mean(rewards[:20])
     written = [vocabulary.decode(words).split()[0] for words in model.generate(descriptors)]
     assert written == ["red", "a", "red", "a"]
@@ -83,12 +84,13 @@ def test_steps_depend_on_weights_and_seed_alone():
     vocabulary = Vocabulary([".", "red", "a", "square"])
     model, optimizer = model_and_optimizer()
     trained = self_critical.SelfCritical(model, optimizer, vocabulary, "float32", media, media)
+    given = np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32)
     weights, moments, results = model.reference_weights(), [one.numpy() for one in optimizer.variables], []
     for seed in (3, 3, 4):
         model.load_reference_weights(weights)
         for variable, start in zip(optimizer.variables, moments, strict=True):
             variable.assign(start)
-        trained.step(["v1", "v0"], np.ones((2, 3, 2), np.float32), (0, seed))
+        trained.step(["v1", "v0"], (np.ones((2, 3, 2), np.float32), *given), (0, seed))
         results.append(model.reference_weights()["predict_word_W"])
     assert not np.array_equal(results[0], weights["predict_word_W"])
     np.testing.assert_array_equal(results[0], results[1])
