@@ -65,6 +65,12 @@ class Data:
     experiment: str
     media: str = setting(rule=one_of("video", "image"))  # what the data set consists of
     descriptors_root: str = "DATA/descriptors"  # not in data_dir, which may be a link to a folder of others
+    more_sources: str | None = None  # "COCO,PASCAL1k": data sets whose training media are trained on as well
+
+    @property
+    def sources(self):
+        """The names of the data sets that are trained on, its own first."""
+        return (self.dataset, *(self.more_sources.split(",") if self.more_sources else ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +141,15 @@ class Training:
 
 def _relations(config):
     """The rules about several settings; yields (setting, whether it may be what it is, what it must be)."""
+    if config.more_sources:
+        others = [name for name, one in DATASETS.items() if one.media == config.media and name != config.dataset]
+        more = config.sources[1:]
+        yield (
+            "more_sources",
+            len(set(more)) == len(more) and set(more) <= set(others),
+            f"None or, with commas between them and each once, other data sets of {config.media}s than "
+            f"{config.dataset}: {', '.join(others)}",
+        )
     levels, is_image = (config.pyramid or "1").split(","), config.media == "image"
     yield (
         "pyramid",
@@ -168,6 +183,11 @@ class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand 
         if not allowed:
             raise UserError(f"setting {name}={getattr(self, name)}: it must be {expected}")
 
+    def of(self, dataset):
+        """These settings for a data set by itself; unless it is their own, it lies where DATASETS says."""
+        data_dir = self.data_dir if dataset == self.dataset else DATASETS[dataset].data_dir
+        return dataclasses.replace(self, dataset=dataset, data_dir=data_dir, more_sources=None)
+
     @property
     def descriptors_dir(self):
         """The folder of this data set's descriptors: one for each way of computing them."""
@@ -177,6 +197,38 @@ class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand 
         if self.cnn_precision != "float32":
             parts.append(self.cnn_precision)
         return Path(self.descriptors_root) / self.dataset / "-".join([*parts, self.descriptor_dtype])
+
+
+FLICKR8K = Config(
+    dataset="Flickr8k",
+    data_dir="DATA/Flickr8k",
+    experiment="experiments/Flickr8k",
+    media="image",
+    cnn="efficientnet_lite0",
+    dim_hidden=512,
+    word_count_threshold=5,
+    captions_per_medium=5,
+    n_epochs=22,
+    learning_rate=1e-3,
+    learning_rate_schedule="cosine",
+    ema_decay=0.999,
+    label_smoothing=0.1,
+    flip_probability=0.5,
+    self_critical_epochs=5,
+    save_every_n_epoch=1.0,
+    max_to_keep=22,
+    beam_size=8,
+    length_penalty=1.3,
+    saliency_input_size=512,
+    pyramid="4,1",
+    full_grid_share=0.5,
+)
+
+
+def _as_flickr8k(dataset):
+    """A data set of photographs with the recipe of Flickr8k."""
+    own = {"data_dir": f"DATA/{dataset}", "experiment": f"experiments/{dataset}"}
+    return dataclasses.replace(FLICKR8K, dataset=dataset, **own)
 
 
 DATASETS = {
@@ -191,30 +243,9 @@ DATASETS = {
             image_geometry="crop",
             save_every_n_epoch=0.2,
         ),
-        Config(
-            dataset="Flickr8k",
-            data_dir="DATA/Flickr8k",
-            experiment="experiments/Flickr8k",
-            media="image",
-            cnn="efficientnet_lite0",
-            dim_hidden=512,
-            word_count_threshold=5,
-            captions_per_medium=5,
-            n_epochs=22,
-            learning_rate=1e-3,
-            learning_rate_schedule="cosine",
-            ema_decay=0.999,
-            label_smoothing=0.1,
-            flip_probability=0.5,
-            self_critical_epochs=5,
-            save_every_n_epoch=1.0,
-            max_to_keep=22,
-            beam_size=8,
-            length_penalty=1.3,
-            saliency_input_size=512,
-            pyramid="4,1",
-            full_grid_share=0.5,
-        ),
+        FLICKR8K,
+        _as_flickr8k("COCO"),
+        _as_flickr8k("PASCAL1k"),
         Config(
             dataset="Demo",
             data_dir="DATA/Demo",
@@ -291,10 +322,15 @@ def from_dict(values, source):
     return Config(**values)
 
 
-def add_arguments(parser, dataset_required=True, datasets=None):
-    """The flags that choose the settings: --dataset, one of `datasets` (None: of all), and --set."""
+def add_arguments(parser, dataset_required=True, datasets=None, several=False):
+    """The flags that choose the settings: --dataset, one (or `several`) of `datasets` (None: of all), and --set."""
+    also = "; the training media of those named after it are trained on as well" if several else ""
     parser.add_argument(
-        "--dataset", choices=datasets or sorted(DATASETS), required=dataset_required, help="the data set"
+        "--dataset",
+        choices=datasets or sorted(DATASETS),
+        required=dataset_required,
+        nargs="+" if several else None,
+        help=f"the data set{also}",
     )
     parser.add_argument(
         "--set",
@@ -307,7 +343,8 @@ def add_arguments(parser, dataset_required=True, datasets=None):
 
 def from_arguments(args, settings=True):
     """The Config that the command line asks for; without `settings`, --set is left to whoever knows the checkpoint."""
-    config = DATASETS[args.dataset]
+    first, *more = [args.dataset] if isinstance(args.dataset, str) else args.dataset
+    config = dataclasses.replace(DATASETS[first], more_sources=",".join(more) or None)
     if getattr(args, "experiment", None):
         config = dataclasses.replace(config, experiment=args.experiment)
     return override(config, args.set) if settings else config

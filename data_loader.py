@@ -2,6 +2,7 @@
 
 import collections
 import difflib
+import itertools
 
 import numpy as np
 
@@ -121,8 +122,8 @@ def _averaged(grid, size):
 class Samples:
     """A medium with some encoded captions is a sample; batches are made of samples.
 
-    A sample has captions_per_medium captions, or one with `one_each`; the last one of a medium is filled up with empty
-    captions, of which no place is under the mask.
+    A sample has captions_per_medium captions, or one with `one_each`. The last one of a medium is filled up with its
+    captions from the first on, so that a medium of few captions counts as much as one of many.
     """
 
     def __init__(self, stored, vocabulary, pairs, one_each=False):
@@ -135,12 +136,11 @@ class Samples:
         for media_id, caption in pairs:
             has_sides[media_id] += not SIDES.isdisjoint(tokenize(caption))
             captions_of[media_id].append(vocabulary.encode(caption, config.n_lstm_step))
-        nothing = np.zeros(config.n_lstm_step, np.int32), np.zeros(config.n_lstm_step, np.float32)
         self.media_ids, filled = [], []
         for media_id, encoded in captions_of.items():
-            encoded += [nothing] * (-len(encoded) % self.per_sample)
-            self.media_ids += [media_id] * (len(encoded) // self.per_sample)
-            filled += encoded
+            n_samples = -(-len(encoded) // self.per_sample)
+            self.media_ids += [media_id] * n_samples
+            filled += itertools.islice(itertools.cycle(encoded), n_samples * self.per_sample)
         self.may_flip = [not has_sides[media_id] for media_id in self.media_ids]
         shape = len(self.media_ids), self.per_sample, config.n_lstm_step
         self.captions = np.array([ids for ids, _ in filled]).reshape(shape)  # [S, K, L]
@@ -234,7 +234,7 @@ class Samples:
 
 
 def training_samples(stored, vocabulary, media):
-    """Every caption of every medium, captions_per_medium of them a sample."""
+    """The captions of every medium, captions_per_medium of them a sample."""
     return Samples(stored, vocabulary, [(medium.id, caption) for medium in media for caption in medium.captions])
 
 

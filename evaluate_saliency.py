@@ -86,8 +86,6 @@ def find_cases(args, saved, eye):
     from datasets import annotations, grounding
     from evaluation import scoring
 
-    if args.dataset != "COCO":
-        saved.check_dataset(args.dataset)
     if args.dataset == "Demo":
         chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
         return functools.partial(scoring.clips, eye, chosen), len(chosen)
@@ -115,6 +113,8 @@ def main(argv=None):
     experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
     methods = chosen_methods(args.methods)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
+    if args.dataset != "COCO":
+        saved = saved.on(args.dataset, args.set)
     eye = scoring.Eye(saved)
     cases, n_captions = find_cases(args, saved, eye)
     folder = files.writable_folder(args.output or cfg.output_folder(experiment))

@@ -1,6 +1,7 @@
 """Stage 1: from the media of a data set to CNN descriptors on disk.
 
     python preprocessing.py --dataset Flickr8k
+    python preprocessing.py --dataset Flickr8k COCO PASCAL1k        (to train on all three; the recipe is Flickr8k's)
     python preprocessing.py --dataset MSR-VTT --set cnn=efficientnet_lite0
     python preprocessing.py --dataset MSR-VTT --set cnn_weights=inception_v3.weights.h5
 
@@ -8,7 +9,7 @@ One .npy a medium, under DATA/descriptors/<data set>/: a video's 26 frames, each
 [26, D]; an image's grid [8, 8, D]. Where training is to see single regions too (single_region_share, as for Demo), a
 video has a second file with some of its regions. A second run computes only what is missing. A file that cannot be
 read is recorded in `failures.json` there, with the reason, and the rest goes on. Demo is generated first, if it is not
-there.
+there. Of several data sets each has its own folder, with what the recipe of the first asks for.
 """
 
 import argparse
@@ -33,7 +34,7 @@ DECODERS = 2  # threads that decode ahead of the CNN
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cfg.add_arguments(parser)
+    cfg.add_arguments(parser, several=True)
     device.add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -126,27 +127,40 @@ def preprocess(config, media):
     return len(missing) - len(failures), failures
 
 
-def main(argv=None):
-    args = parse_args(argv)
-    config = cfg.from_arguments(args)
-    if config.dataset == "Demo":
-        from datasets.demo import clips
+def make_demo(folder):
+    """Generate the Demo data set where it is not there."""
+    from datasets.demo import clips
 
-        if not clips.is_complete(config.data_dir):
-            clips.generate(config.data_dir)
-    media = annotations.read_media(config)  # a wrong layout is told at once, before TensorFlow starts
-    device.start_tensorflow(args.gpu)
-    start = time.perf_counter()
-    n_stored, failures = preprocess(config, media)
+    if not clips.is_complete(folder):
+        clips.generate(folder)
+
+
+def report(config, n_stored, failures, seconds):
+    """Print what came out of a data set."""
     print(
-        f"{config.dataset}: {n_stored} media stored in {time.perf_counter() - start:.0f} s, {len(failures)} failures; "
+        f"{config.dataset}: {n_stored} media stored in {seconds:.0f} s, {len(failures)} failures; "
         f"descriptors: {config.descriptors_dir}"
     )
     for media_id, reason in list(failures.items())[:5]:
         print(f"  {media_id}: {reason}")
     if failures:
         print(f"  all reasons: {store.Store(config).failures_path}")
-    print("next: " + shlex.join(["python", "run_s2vt.py", "--dataset", config.dataset, "--train", *_flags(args.set)]))
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    config = cfg.from_arguments(args)
+    configs = [config.of(source) for source in config.sources]
+    for one in configs:
+        if one.dataset == "Demo":
+            make_demo(one.data_dir)
+    media = [annotations.read_media(one) for one in configs]  # a wrong layout is told at once, before TensorFlow starts
+    device.start_tensorflow(args.gpu)
+    for one, found in zip(configs, media, strict=True):
+        start = time.perf_counter()
+        n_stored, failures = preprocess(one, found)
+        report(one, n_stored, failures, time.perf_counter() - start)
+    print("next: " + shlex.join(["python", "run_s2vt.py", "--dataset", *args.dataset, "--train", *_flags(args.set)]))
 
 
 def _flags(assignments):

@@ -2,20 +2,24 @@
 
     python run_s2vt.py --dataset Flickr8k --train
     python run_s2vt.py --dataset Flickr8k --train --resume
+    python run_s2vt.py --dataset Flickr8k COCO PASCAL1k --train          (on all three; the rest is Flickr8k's)
     python run_s2vt.py --dataset Flickr8k --test                              (the best checkpoint on validation)
     python run_s2vt.py --dataset Flickr8k --test --checkpoint 3000 --beam_size 5
+    python run_s2vt.py --dataset COCO --test --split train --experiment experiments/Flickr8k       (on other pictures)
     python run_s2vt.py --dataset Flickr8k --export experiments/mine --set beam_size=3    (a small one to hand on)
 
 It reads the descriptors that preprocessing.py stores. --train writes checkpoints `model-<step>`, `loss.tsv`
 (checkpoint, train, validation) and TensorBoard's scalars into the experiment's folder, in place of what an earlier
 --train left there; --resume goes on from the last checkpoint. --test appends a line to `scores.txt` and writes every
-prediction to `model-<step>.json`. --export writes a checkpoint with float16 weights and without Adam's moments.
+prediction to `model-<step>.json`; it takes other data sets of videos, or of images, than the captioner was trained on.
+--export writes a checkpoint with float16 weights and without Adam's moments.
 """
 
 import argparse
 import sys
 
 import cfg
+from datasets import annotations
 from system import device, errors
 
 # What --set may change in a checkpoint to hand on.
@@ -24,7 +28,7 @@ EXPORT_SETTINGS = ("beam_size", "length_penalty", "precision", "cnn_precision", 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cfg.add_arguments(parser)
+    cfg.add_arguments(parser, several=True)
     stage = parser.add_mutually_exclusive_group(required=True)
     stage.add_argument("--train", action="store_true", help="train; replaces what the experiment's folder holds")
     stage.add_argument("--test", action="store_true", help="caption a split and score the captions")
@@ -33,11 +37,13 @@ def parse_args(argv=None):
     parser.add_argument("--resume", action="store_true", help="with --train: go on from the last checkpoint")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="with --test or --export: not the best, this")
     parser.add_argument("--beam_size", type=int, metavar="K", help="short for --set beam_size=K (1: greedy)")
-    parser.add_argument("--split", choices=("validate", "test"), default="test", help="with --test: which split")
+    parser.add_argument("--split", choices=annotations.SPLITS, default="test", help="with --test: which split")
     device.add_arguments(parser)
     args = parser.parse_args(argv)
     if args.resume and not args.train:
         parser.error("--resume goes with --train")
+    if len(args.dataset) > 1 and not args.train:
+        parser.error("several data sets go with --train")
     if args.beam_size is not None:
         args.set.append(f"beam_size={args.beam_size}")
     return args
@@ -53,9 +59,9 @@ def train(args):
         trainer = training.start(cfg.from_arguments(args))
     config = trainer.config
     print(
-        f"{config.dataset}: {len(trainer.samples)} training captions, {len(trainer.validation)} for validation, "
-        f"{len(trainer.vocabulary)} words; {trainer.steps_per_epoch} steps an epoch; from step {trainer.step} to "
-        f"{trainer.last_step}; checkpoints go to {config.experiment}"
+        f"{', '.join(config.sources)}: {trainer.samples.n_captions} training captions, {len(trainer.validation)} for "
+        f"validation, {len(trainer.vocabulary)} words; {trainer.steps_per_epoch} steps an epoch; from step "
+        f"{trainer.step} to {trainer.last_step}; checkpoints go to {config.experiment}"
     )
     try:
         best = training.train(trainer)
@@ -75,11 +81,12 @@ def test(args):
     from captioner import testing
 
     experiment = cfg.from_arguments(args, settings=False).experiment
-    run, predictions = testing.test(args.dataset, experiment, args.checkpoint, args.split, args.set)
+    (dataset,) = args.dataset
+    run, predictions = testing.test(dataset, experiment, args.checkpoint, args.split, args.set)
     for warning in run["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(
-        f"{args.dataset}, {args.split} split, {run['n_media']} media, checkpoint {run['checkpoint']}, "
+        f"{dataset}, {args.split} split, {run['n_media']} media, checkpoint {run['checkpoint']}, "
         f"beam size {run['beam_size']}, length penalty {run['length_penalty']:g}"
     )
     for name in testing.METRICS:
@@ -93,7 +100,7 @@ def export(args):
 
     experiment = cfg.from_arguments(args, settings=False).experiment
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, EXPORT_SETTINGS)
-    saved.check_dataset(args.dataset)
+    saved.check_dataset(*args.dataset)
     folder = checkpoint.publish(saved, args.export)
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{folder}: {size / 1e6:.1f} MB, with {len(saved.vocabulary)} words")

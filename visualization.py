@@ -76,8 +76,7 @@ def media_paths(args, saved):
     if args.media is not None:
         paths = [Path(path) for path in args.media]
     else:
-        saved.check_dataset(args.dataset)
-        media = annotations.read_media(saved.config)
+        media = annotations.read_media(saved.on(args.dataset, args.set).config)
         paths = [annotations.find_medium(media, media_id).path for media_id in args.media_id]
     name, times = collections.Counter(path.stem for path in paths).most_common(1)[0]
     if times > 1:

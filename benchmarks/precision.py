@@ -46,7 +46,7 @@ def measure(folder, settings, limit):
     from vision import descriptors
 
     saved = checkpoint.load(folder, [f"{name}={value}" for name, value in settings.items()], EXACT)
-    config = dataclasses.replace(saved.config, saliency_input_size=None)
+    config = dataclasses.replace(saved.config, saliency_input_size=None, more_sources=None)
     extractor = descriptors.load_cnn(config)
     maps, losses = [], []
     for medium in annotations.split_media(annotations.read_media(config), "test")[:limit]:

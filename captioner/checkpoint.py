@@ -50,6 +50,20 @@ class Checkpoint:
                 f"{self.folder} was trained on {self.config.dataset}, not {dataset}: name another --experiment"
             )
 
+    def on(self, dataset, assignments=()):
+        """This captioner with its settings for a data set by itself, its own or another -> Checkpoint.
+
+        assignments: those of `load`, for a data_dir among them. UserError where that data set's media are of the other
+        kind.
+        """
+        media = cfg.DATASETS[dataset].media
+        if media != self.config.media:
+            raise UserError(
+                f"{self.folder} was trained on {self.config.media}s, those of {self.config.dataset}, and {dataset} has "
+                f"{media}s: name another --experiment"
+            )
+        return dataclasses.replace(self, config=cfg.override(self.config.of(dataset), assignments))
+
     def check_descriptors(self):
         """UserError if the stored descriptors come from other weights of the CNN than those it was trained on."""
         trained_on, stored = self.state.get("cnn_weights_id"), store.Store(self.config).cnn_weights_id()

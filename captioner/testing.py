@@ -50,12 +50,15 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     """Caption a split with one checkpoint (the best on validation without `number`) and score the captions.
 
     Writes every prediction to `model-<step>.json` (`model-<step>-validate.json`, `-beam5` and the like for what is not
-    the default) and a line to `scores.txt` -> the scores with what they are of, and the path of the predictions.
-    UserError where checkpoint, split or descriptors are missing, or the descriptors are of another CNN.
+    the default, the data set among them where it is not the captioner's own) and a line to `scores.txt` -> the scores
+    with what they are of, and the path of the predictions.
+    UserError where checkpoint, split or descriptors are missing, the descriptors are of another CNN, or the data set
+    has videos where the captioner was trained on images, or the other way round.
     """
     experiment = Path(experiment)
     saved = checkpoint.load(checkpoint.choose(experiment, number), assignments, TEST_SETTINGS)
-    saved.check_dataset(dataset)
+    own = saved.config.dataset
+    saved = saved.on(dataset, assignments)
     saved.check_descriptors()
     media = annotations.split_media(annotations.read_media(saved.config), split)
     if not media:
@@ -69,7 +72,8 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     step, beam_size = saved.state["step"], saved.config.beam_size
     run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}
     run |= {"length_penalty": saved.config.length_penalty, **scores}
-    unusual = (f"-{split}" if split != "test" else "") + (f"-beam{beam_size}" if beam_size > 1 else "")
+    unusual = (f"-{dataset}" if dataset != own else "") + (f"-{split}" if split != "test" else "")
+    unusual += f"-beam{beam_size}" if beam_size > 1 else ""
     unusual += f"-penalty{saved.config.length_penalty:g}" if beam_size > 1 and saved.config.length_penalty else ""
     path = experiment / f"model-{step}{unusual}.json"
     listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+import cfg
 import data_loader
 from captioner import checkpoint, naming, related_words, self_critical
 from datasets import annotations, store
@@ -23,8 +24,10 @@ from vision import cnn
 # What --resume may change: neither the shapes nor the sense of the weights depend on it.
 RESUME_SETTINGS = ("data_dir", "descriptors_root", "n_epochs", "max_to_keep", "save_every_n_epoch")
 
-PREDICTIONS = re.compile(r"model-\d+(-validate)?(-beam\d+(-penalty[\d.e-]+)?)?\.json")  # what --test writes
-
+# What --test writes.
+PREDICTIONS = re.compile(
+    rf"model-\d+(-({'|'.join(map(re.escape, cfg.DATASETS))}))?(-(train|validate))?(-beam\d+(-penalty[\d.e-]+)?)?\.json"
+)
 
 MODEL_CARD = "MODEL_CARD.md"  # beside a captioner that is published
 
@@ -97,9 +100,10 @@ class Trainer:
     """One training run: the model, Adam, and the place in the order of the samples."""
 
     def __init__(self, config, vocabulary, model, media):
-        """`media`: all media of the data set; those of the training and the validation split are used."""
+        """`media`: those of annotations.read_media; those of the training and the validation split are used."""
         self.config, self.vocabulary, self.model = config, vocabulary, model
         self.stored = store.Store(config)
+        self.cnn_weights_id = self.stored.cnn_weights_id()
         train, validate = (self.stored.usable(annotations.split_media(media, split)) for split in ("train", "validate"))
         self._media = train, validate
         self.samples = data_loader.training_samples(self.stored, vocabulary, train)
@@ -181,7 +185,7 @@ class Trainer:
             "epoch": self.step / self.steps_per_epoch,
             "n_samples": self.samples.n_captions,
             "losses_since_save": self.losses_since_save,
-            "cnn_weights_id": self.stored.cnn_weights_id(),
+            "cnn_weights_id": self.cnn_weights_id,
             **losses,
         }
         where = self.config.experiment, self.step
@@ -201,7 +205,8 @@ class Trainer:
         if n_samples != present:
             raise UserError(
                 f"{saved.folder} was trained on {n_samples} captions, and now there are {present}: the media "
-                f"of {self.config.data_dir} or their descriptors have changed, so train anew, without --resume"
+                f"of {', '.join(self.config.sources)} or their descriptors have changed, so train anew, without "
+                "--resume"
             )
         self.step = saved.state["step"]
         self.losses_since_save = saved.state["losses_since_save"]
@@ -237,6 +242,8 @@ def resume(config, assignments):
         raise UserError(f"{folder} has no optimizer.npz, as an exported one: train anew in another --experiment")
     saved = checkpoint.load(folder, assignments, RESUME_SETTINGS)
     saved.check_dataset(config.dataset)
+    if config.more_sources not in (None, saved.config.more_sources):
+        raise UserError(f"{folder} was trained on {' '.join(saved.config.sources)}: --resume takes no others")
     before = checkpoint.load_config(folder)
     fixed = before.learning_rate_schedule != "constant" or before.self_critical_epochs > 0
     if fixed and saved.config.n_epochs != before.n_epochs:

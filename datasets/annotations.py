@@ -3,17 +3,23 @@
 import collections
 import dataclasses
 import difflib
+import re
 from pathlib import Path
 
 from system import files
 from system.errors import UserError
 
 SPLITS = ("train", "validate", "test")
+SPLIT_NAMES = {"train": "train", "val": "validate", "test": "test"}  # as others write them
+FLICKR = {"Flickr8k", "Flickr30k"}  # some photographs are in both, under names that begin with the same number
 
 
 @dataclasses.dataclass(frozen=True)
 class Medium:
-    """One video or image of a data set: its id, where its file should lie, its split, and its captions."""
+    """One video or image of a data set: its id, where its file should lie, its split, and its captions.
+
+    In a training on several data sets the id of one of another than the first says which, as in "COCO/sample_12".
+    """
 
     id: str
     path: Path
@@ -48,10 +54,11 @@ def _read_token_file(path):
 
 
 def _media_of_images(split_of, captions, folder, source):
-    """Media from a dict of file name -> split and the captions of the token file."""
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder} is missing: expected the folder of images; docs/data.md draws the layout")
-    without = [name for name in split_of if name not in captions]
+    """Media from a dict of file, below `folder`, -> split, and from the captions of these files that `source` has."""
+    for images in sorted({(Path(folder) / name).parent for name in split_of}):
+        if not images.is_dir():
+            raise UserError(f"{images} is missing: expected the folder of images; docs/data.md draws the layout")
+    without = [name for name in split_of if not captions.get(name)]
     if without:
         raise UserError(f"{len(without)} images of the splits have no caption in {source}, such as '{without[0]}'")
     media = {}
@@ -59,8 +66,8 @@ def _media_of_images(split_of, captions, folder, source):
         medium = Medium(Path(name).stem, Path(folder) / name, split, tuple(captions[name]))
         if medium.id in media:
             raise UserError(
-                f"the splits of {Path(folder).parent} name '{media[medium.id].path.name}' and '{name}': an image's id "
-                "is its name without the ending, so one of them must be renamed"
+                f"'{media[medium.id].path}' and '{medium.path}': an image's id is its name without the ending, so one "
+                "of them must be renamed"
             )
         media[medium.id] = medium
     return media
@@ -89,24 +96,95 @@ def read_flickr30k(folder):
 
     The splits are its `dataset_flickr30k.json`, or the lists `imgs_{train,val,test}.txt`.
     """
-    split_names = {"train": "train", "val": "validate", "test": "test"}
     split_json = folder / "dataset_flickr30k.json"
     if split_json.exists():
         try:
             images = files.read_json(split_json, "NeuralTalk's splits")["images"]
-            split_of = {_checked_id(image["filename"], split_json): split_names[image["split"]] for image in images}
+            split_of = {_checked_id(image["filename"], split_json): SPLIT_NAMES[image["split"]] for image in images}
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{split_json}: expected images[] with filename and split (train, val, test); problem with {error}"
             ) from None
     elif (folder / "imgs_train.txt").exists():
-        split_of = _read_lists({split_names[k]: folder / f"imgs_{k}.txt" for k in split_names}, ".jpg")
+        split_of = _read_lists({split: folder / f"imgs_{name}.txt" for name, split in SPLIT_NAMES.items()}, ".jpg")
     else:
         raise UserError(
             f"{folder} has no splits: expected NeuralTalk's dataset_flickr30k.json, or imgs_{{train,val,test}}.txt"
         )
     token_file = folder / "results_20130124.token"
     return _media_of_images(split_of, _read_token_file(token_file), folder / "flickr30k-images", token_file)
+
+
+def read_pascal1k(folder):
+    """The UIUC PASCAL sentences: `captions.token` and `images/`, all of it to train on."""
+    token_file = folder / "captions.token"
+    captions = _read_token_file(token_file)
+    return _media_of_images(dict.fromkeys(captions, "train"), captions, folder / "images", token_file)
+
+
+def read_coco(folder):
+    """COCO: `annotations/captions_<part>.json` and the images in `<part>/`, such as train2017 or val2014.
+
+    The parts whose two are there are read; how the name begins says which split it is. Where Karpathy's
+    `dataset_coco.json` is there, its splits and captions count.
+    """
+    split_json, annotations_folder = folder / "dataset_coco.json", folder / "annotations"
+    if split_json.exists():
+        return _media_of_images(*_read_karpathy(split_json), folder, split_json)
+    names = [path.stem for path in sorted(annotations_folder.glob("captions_*.json"))]
+    matches = filter(None, (re.fullmatch(r"captions_((train|val|test).*)", name) for name in names))
+    parts = {match[1]: SPLIT_NAMES[match[2]] for match in matches if (folder / match[1]).is_dir()}
+    if not parts:
+        raise UserError(
+            f"{folder} has no annotations/captions_<part>.json with its images in <part>/, such as train2017; "
+            "docs/data.md draws the layout"
+        )
+    if len({re.sub(r"\D", "", part) for part in parts}) > 1:
+        raise UserError(
+            f"{folder} has {', '.join(parts)}: the years divide the same photographs differently, so leave only those "
+            "of one year there"
+        )
+    split_of, captions = {}, {}
+    for part, split in parts.items():
+        own = _read_coco_captions(annotations_folder / f"captions_{part}.json", part)
+        split_of |= dict.fromkeys(own, split)
+        captions |= own
+    return _media_of_images(split_of, captions, folder, annotations_folder)
+
+
+def _read_coco_captions(path, part):
+    """A captions file of COCO -> dict of `<part>/<file name>` -> list of captions."""
+    info, captions = files.read_json(path, "COCO's images and captions"), collections.defaultdict(list)
+    try:
+        for one in info["annotations"]:
+            captions[one["image_id"]].append(_in_one_line(one["caption"]))
+        return {f"{part}/{_checked_id(image['file_name'], path)}": captions[image["id"]] for image in info["images"]}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected images[] with id and file_name, annotations[] with image_id and caption; problem with "
+            f"{error}"
+        ) from None
+
+
+def _read_karpathy(path):
+    """Karpathy's `dataset_coco.json` -> dicts of `<folder>/<file name>` -> split, and -> list of captions."""
+    names, split_of, captions = SPLIT_NAMES | {"restval": "train"}, {}, {}
+    try:
+        for image in files.read_json(path, "Karpathy's splits and captions of COCO")["images"]:
+            name = "/".join(_checked_id(image[key], path) for key in ("filepath", "filename"))
+            split_of[name] = names[image["split"]]
+            captions[name] = [_in_one_line(sentence["raw"]) for sentence in image["sentences"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected images[] with filepath, filename, split ({', '.join(names)}) and sentences[] with raw; "
+            f"problem with {error}"
+        ) from None
+    return split_of, captions
+
+
+def _in_one_line(caption):
+    """A caption without the line breaks that some of COCO's have."""
+    return " ".join(caption.split())
 
 
 def read_msr_vtt(folder):
@@ -145,15 +223,41 @@ def read_msr_vtt(folder):
     return media
 
 
-READERS = {"MSR-VTT": read_msr_vtt, "Demo": read_msr_vtt, "Flickr30k": read_flickr30k, "Flickr8k": read_flickr8k}
+READERS = {
+    "MSR-VTT": read_msr_vtt,
+    "Demo": read_msr_vtt,
+    "Flickr30k": read_flickr30k,
+    "Flickr8k": read_flickr8k,
+    "COCO": read_coco,
+    "PASCAL1k": read_pascal1k,
+}
 
 
 def read_media(config):
-    """The media of the configured data set, a dict of id -> Medium; UserError where the layout is not as expected."""
+    """The media of the configured data set, and those to train on of its more_sources: a dict of id -> Medium.
+
+    Those that Flickr8k and Flickr30k share are left out where validation or test need them. UserError where a layout is
+    not as expected.
+    """
     folder = Path(config.data_dir)
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: put (or link) {config.dataset} there; docs/data.md draws the layout")
-    return READERS[config.dataset](folder)
+    media = READERS[config.dataset](folder)
+    for source in config.sources[1:]:
+        other = config.of(source)
+        added = split_media(read_media(other), "train")
+        if not added:
+            raise UserError(f"{other.data_dir} has no train split, so {source} has nothing to add")
+        if {config.dataset, source} == FLICKR:
+            kept_apart = {_number(one) for one in media.values() if one.split != "train"}
+            added = [one for one in added if _number(one) not in kept_apart]
+        media |= {f"{source}/{one.id}": dataclasses.replace(one, id=f"{source}/{one.id}") for one in added}
+    return media
+
+
+def _number(medium):
+    """The number that the name of a photograph of Flickr8k or Flickr30k begins with."""
+    return medium.id.partition("_")[0]
 
 
 def find_medium(media, media_id):

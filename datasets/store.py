@@ -4,6 +4,8 @@ stored = store.Store(config)
 stored.load("video7")    # [N, D] of a video, [Gy, Gx, D] of an image
 """
 
+import collections
+
 import numpy as np
 
 from data_loader import as_sequence
@@ -15,25 +17,34 @@ CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
 
 class Store:
-    """The stored descriptors of a data set, computed as `config` says: a folder with a file or two a medium."""
+    """The stored descriptors of a data set, computed as `config` says: a folder with a file or two a medium.
+
+    Those of a medium of more_sources, such as "COCO/sample_12", lie in the folder of its own data set.
+    """
 
     def __init__(self, config):
         self.config = config
         self.folder = config.descriptors_dir
         self.failures_path = self.folder / FAILURES
+        self.more = {source: Store(config.of(source)) for source in config.sources[1:]}
 
     # Names
 
+    def _file(self, media_id, ending):
+        source, _, own_id = media_id.rpartition("/")
+        folder = self.more[source].folder if source else self.folder
+        return folder / f"{own_id}{ending}"
+
     def path(self, media_id):
-        return self.folder / f"{media_id}.npy"
+        return self._file(media_id, ".npy")
 
     def regions_path(self, media_id):
         """Where the sampled regions of a video lie, for training on single regions."""
-        return self.folder / f"{media_id}.regions.npy"
+        return self._file(media_id, ".regions.npy")
 
     def mirrored_path(self, media_id):
         """Where the descriptors of an image's mirror image lie."""
-        return self.folder / f"{media_id}.mirrored.npy"
+        return self._file(media_id, ".mirrored.npy")
 
     def paths(self, media_id):
         """Every file that stage 1 stores for a medium."""
@@ -64,26 +75,43 @@ class Store:
         try:
             return np.load(path, allow_pickle=False)
         except FileNotFoundError:
-            again = f"run `python preprocessing.py --dataset {self.config.dataset}` first, with the same --set"
-            raise UserError(f"{path} is missing: {again}") from None
+            raise UserError(f"{path} is missing: run {self._stage_1} first, with the same --set") from None
         except Exception as error:  # a damaged header can raise whatever Python's own parser raises
             raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
 
+    @property
+    def _stage_1(self):
+        """The command that computes what is missing."""
+        return f"`python preprocessing.py --dataset {' '.join(self.config.sources)}`"
+
     def cnn_weights_id(self):
-        """Which weights the CNN had: `vision.cnn.Extractor.weights_id`, None where it is not noted."""
+        """Which weights the CNN had: `vision.cnn.Extractor.weights_id`, None where it is not noted.
+
+        UserError where they are others for one of more_sources.
+        """
         path = self.folder / CNN_FILE
-        return files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
+        own = files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
+        for other in self.more.values():
+            if len({own, other.cnn_weights_id()} - {None}) > 1:
+                raise UserError(
+                    f"{self.folder} and {other.folder} hold descriptors of {self.config.cnn} with different weights: "
+                    f"move one of them away, and run {self._stage_1} with the weights of the other"
+                )
+        return own
 
     def failures(self):
         """The media that stage 1 could not read: dict of id -> reason."""
         path = self.failures_path
-        return files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
+        found = files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
+        for source, other in self.more.items():
+            found |= {f"{source}/{own_id}": reason for own_id, reason in other.failures().items()}
+        return found
 
     def usable(self, media, for_training=True):
         """Those of the media (annotations.Medium) that have descriptors; failures of stage 1 are left out.
 
         Training can need more than the descriptors of the medium as a whole: see `paths`.
-        UserError where others lack theirs, or where none is left.
+        UserError where others lack theirs, or where none of a data set is left.
         """
         if not media:
             raise UserError(
@@ -98,13 +126,15 @@ class Store:
         missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
         if missing:
             raise UserError(
-                f"{len(missing)} of {len(media)} media have no descriptors in {self.folder}, such as {missing[0]}: "
-                f"run `python preprocessing.py --dataset {self.config.dataset}` with the same --set"
+                f"{len(missing)} of {len(media)} media have no descriptors in {self.path(missing[0]).parent}, such as "
+                f"{missing[0]}: run {self._stage_1} with the same --set"
             )
-        if not present:
-            raise UserError(
-                f"preprocessing.py could read none of the {len(media)} media; {self.failures_path} says why"
-            )
+        read = {self.path(media_id).parent for media_id in present}
+        for folder, n_media in collections.Counter(self.path(medium.id).parent for medium in media).items():
+            if folder not in read:
+                raise UserError(
+                    f"preprocessing.py could read none of the {n_media} media; {folder / FAILURES} says why"
+                )
         return [medium for medium in media if medium.id in present]
 
     # Writing

@@ -176,6 +176,28 @@ def test_pyramid():
         cfg.override(IMAGES, ["full_grid_share=0.5"])
 
 
+def test_more_sources():
+    config = cfg.override(IMAGES, ["more_sources=COCO,PASCAL1k"])
+    assert (config.sources, IMAGES.sources) == (("Flickr30k", "COCO", "PASCAL1k"), ("Flickr30k",))
+    for value in ("COCO,COCO", "Flickr30k", "MSVD", "Demo", "COCO, PASCAL1k", ","):
+        message = f"^setting more_sources={value}: it must be None or, .* each once, .* Flickr8k, COCO, PASCAL1k$"
+        with pytest.raises(UserError, match=message):
+            cfg.override(IMAGES, [f"more_sources={value}"])
+
+
+def test_settings_for_one_of_the_sources():
+    config = cfg.override(IMAGES, ["more_sources=COCO", "data_dir=here", "seed=3"])
+    own = dataclasses.replace(config, more_sources=None)
+    assert config.of("Flickr30k") == own
+    assert config.of("COCO") == dataclasses.replace(own, dataset="COCO", data_dir="DATA/COCO")
+
+
+def test_data_sets_of_photographs_have_the_recipe_of_flickr8k():
+    for dataset in ("COCO", "PASCAL1k"):
+        own = {"dataset": dataset, "data_dir": f"DATA/{dataset}", "experiment": f"experiments/{dataset}"}
+        assert cfg.DATASETS[dataset] == dataclasses.replace(cfg.DATASETS["Flickr8k"], **own)
+
+
 def test_no_number_may_be_nan():
     assert "forget_bias" in NUMBERS
     for name in (*NUMBERS, "cell_clip"):
@@ -206,7 +228,7 @@ def test_descriptors_dir_differs_whenever_descriptors_differ():
         for media, (name, values) in ways.items()
         for cnn, size, dtype, value in itertools.product(cnns, sizes, dtypes, values)
     ]
-    assert len(configs) == 4 * 2 * 24
+    assert len(configs) == len(cfg.DATASETS) * 2 * 24
     assert len({config.descriptors_dir for config in configs}) == len(configs)
 
 
@@ -268,6 +290,16 @@ def test_arguments():
     expected = dataclasses.replace(cfg.DATASETS["Flickr8k"], experiment="here")
     assert cfg.from_arguments(args, settings=False) == expected
     assert cfg.from_arguments(args) == dataclasses.replace(expected, seed=3, dim_hidden=9)
+
+
+def test_several_data_sets():
+    one, three = (parse("--dataset", *names, several=True) for names in (["COCO"], ["Flickr8k", "PASCAL1k", "COCO"]))
+    assert cfg.from_arguments(one) == cfg.DATASETS["COCO"]
+    expected = dataclasses.replace(cfg.DATASETS["Flickr8k"], more_sources="PASCAL1k,COCO")
+    assert cfg.from_arguments(three) == expected
+    for names in (["Flickr8k", "Demo"], ["COCO", "COCO"]):
+        with pytest.raises(UserError, match=f"^setting more_sources={names[1]}: "):
+            cfg.from_arguments(parse("--dataset", *names, several=True))
 
 
 def test_the_data_set_must_be_one_of_ours(capsys):

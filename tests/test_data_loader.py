@@ -115,6 +115,17 @@ def test_batches(config, tensorflow):
         assert masks[:, -1].any()
 
 
+def test_the_last_sample_of_a_medium_is_filled_with_its_captions_from_the_first_on():
+    stored = store.Store(dataclasses.replace(VIDEOS, batch_size=5, captions_per_medium=5))
+    words = VOCABULARY.words[1:]  # captions of one word: ids 1, 2, ...
+    for n_captions, expected in ((1, [[1] * 5]), (3, [[1, 2, 3, 1, 2]]), (6, [[1, 2, 3, 4, 5], [6, 1, 2, 3, 4]])):
+        medium = dataclasses.replace(MEDIA[0], captions=tuple(words[:n_captions]))
+        samples = data_loader.training_samples(stored, VOCABULARY, [medium])
+        assert samples.captions[..., 0].tolist() == expected
+        assert samples.n_captions == n_captions
+        assert (samples.masks.sum(axis=-1) == 2).all()  # the word and the end token
+
+
 def test_captions_of_one_medium_share_its_descriptors(tensorflow):
     config = dataclasses.replace(VIDEOS, batch_size=5, captions_per_medium=2)
     stored = write_descriptors(config)
@@ -123,8 +134,8 @@ def test_captions_of_one_medium_share_its_descriptors(tensorflow):
     assert (samples.n_captions, samples.n_batches()) == (5, 2)  # two media a batch: five captions are no whole number
     (descriptors, captions, masks), (_, last, _) = batches(samples, np.array([1, 2, 0]))
     np.testing.assert_array_equal(descriptors, [stored["v1"], stored["v2"]])
-    assert captions.tolist() == [[1, 2, 0, 0, 0, 0], [0] * 6, [5, 3, 4, 6, 5, 0], [2, 0, 0, 0, 0, 0]]
-    assert masks.sum(axis=1).tolist() == [3, 0, 6, 2]  # v1 has one caption: the empty one is under no mask
+    assert captions.tolist() == [[1, 2, 0, 0, 0, 0], [1, 2, 0, 0, 0, 0], [5, 3, 4, 6, 5, 0], [2, 0, 0, 0, 0, 0]]
+    assert masks.sum(axis=1).tolist() == [3, 3, 6, 2]  # v1 has one caption, which counts twice
     assert last.tolist() == [[1, 3, 4, 0], [1, 3, 0, 0]]
     validation = data_loader.validation_samples(store.Store(config), VOCABULARY, MEDIA)
     assert [captions.shape for _, captions, _ in batches(validation)] == [(3, 6)]

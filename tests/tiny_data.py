@@ -95,6 +95,25 @@ def write_coco(folder):
     (folder / "val/2.png").write_bytes(b"nothing")
 
 
+def write_coco_captions(folder):
+    """COCO with captions alone: six images to train on, with one caption each."""
+    train = [(number, colour) for number, colour, split, _ in samples() if split == "train"]
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "train2017").mkdir()
+    for number, colour in train:
+        Image.fromarray(picture(colour, 200 + number)).save(folder / f"train2017/{number}.jpg", quality=95)
+    images = [{"id": number, "file_name": f"{number}.jpg"} for number, _ in train]
+    captions = [{"image_id": number, "caption": f"one\n{colour} thing"} for number, colour in train]
+    text = json.dumps({"images": images, "annotations": captions})
+    (folder / "annotations/captions_train2017.json").write_text(text)
+
+
+def write_pascal1k(folder):
+    """All twelve pictures are to train on."""
+    write_images(folder / "images")
+    write_token_file(folder / "captions.token")
+
+
 def write_entities(folder):
     """Boxes of the phrase "A red square", each the whole picture, in the test split of Flickr8k and Flickr30k."""
     box = "<xmin>0</xmin><ymin>0</ymin><xmax>64</xmax><ymax>48</ymax>"

@@ -100,6 +100,16 @@ def test_checkpoint_of_another_data_set_is_refused(trained, tmp_path):
         loaded.check_dataset("Flickr8k")
 
 
+def test_checkpoint_on_another_data_set_of_the_same_kind(trained, tmp_path):
+    loaded = checkpoint.load(save(trained, tmp_path, 1))
+    own, other = loaded.on("MSR-VTT", ["data_dir=there"]), loaded.on("Demo")
+    assert own.config == dataclasses.replace(CONFIG, data_dir="there") and own.model is loaded.model
+    assert other.config == dataclasses.replace(CONFIG, dataset="Demo", data_dir="DATA/Demo")
+    assert loaded.config == CONFIG
+    with pytest.raises(UserError, match=r"model-1 was trained on videos, those of MSR-VTT, and COCO has images: name"):
+        loaded.on("COCO")
+
+
 def truncated(path):
     path.write_bytes(path.read_bytes()[:-40])
 

@@ -43,9 +43,10 @@ def test_last_checkpoints_and_the_best_are_kept(tmp_path, max_to_keep, kept):
 def test_new_training_replaces_its_own_files_alone():
     experiment = Path("experiments/old")
     write_checkpoints(experiment, {3: 2.0, 6: 1.0})
-    foreign = ["notes.txt", "model-x.json", "model-6.bak.json", "figures/model-3/figure.png"]
+    foreign = ["notes.txt", "model-x.json", "model-6-mine.json", "model-6.bak.json", "figures/model-3/figure.png"]
     ours = ["loss.tsv", "scores.txt", "saliency_scores.json", "tensorboard/events"]
     ours += ["model-6.json", "model-99.json", "model-6-validate.json", "model-6-validate-beam5.json"]
+    ours += ["model-6-Flickr8k.json", "model-6-COCO-train-beam8-penalty1.3.json"]
     for name in (*ours, *foreign):
         (experiment / name).parent.mkdir(parents=True, exist_ok=True)
         (experiment / name).write_text(name)

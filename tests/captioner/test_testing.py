@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from captioner import checkpoint, testing
+from captioner import checkpoint, testing, training
 from datasets import annotations
 from system.errors import UserError
-from tests.small_runs import COLOURS, content
+from tests.small_runs import COLOURS, config_of, content
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("workplace")]
 
@@ -38,6 +38,22 @@ def test_scores_and_predictions_are_written_down(copied, no_java):
     assert len(json.loads((copied / "model-6-validate-beam3.json").read_text())["predictions"]) == 5
 
 
+def test_captions_of_another_data_set_have_its_name(copied, no_java, tmp_path):
+    shutil.copytree("DATA/MSR_VTT", tmp_path / "demo")
+    config = checkpoint.load(checkpoint.choose(copied)).on("Demo", [f"data_dir={tmp_path}/demo"]).config
+    assert (config.dataset, config.data_dir, config.seed) == ("Demo", f"{tmp_path}/demo", 0)
+    shutil.copytree(config_of("any").descriptors_dir, config.descriptors_dir)
+    run, path = testing.test("Demo", copied, 6, "train", [f"data_dir={tmp_path}/demo"])
+    assert path == copied / "model-6-Demo-train.json"
+    assert run.items() >= {"checkpoint": 6, "dataset": "Demo", "split": "train", "n_media": 7}.items()
+    own, path = testing.test("MSR-VTT", copied, 6, "train")
+    assert path == copied / "model-6-train.json"
+    assert (own["dataset"], own["CIDEr"]) == ("MSR-VTT", run["CIDEr"])
+    training.remove_experiment(copied)
+    assert content(copied) == {}
+    shutil.rmtree(config.descriptors_dir)
+
+
 def test_batch_size_does_not_change_the_captions(trainer):
     saved = checkpoint.load("experiments/unbroken/model-24")
     media = annotations.split_media(annotations.read_media(saved.config), "validate")
@@ -53,7 +69,7 @@ def test_what_cannot_be_tested_is_refused(copied, tmp_path):
     before = content(copied)
     with pytest.raises(UserError, match="no checkpoint 7; there are 3, 6, 10"):
         testing.test("MSR-VTT", copied, 7)
-    with pytest.raises(UserError, match="was trained on MSR-VTT, not Flickr8k"):
+    with pytest.raises(UserError, match=r"model-\d+ was trained on videos, those of MSR-VTT, and Flickr8k has images"):
         testing.test("Flickr8k", copied)
     with pytest.raises(UserError, match="'seed' is fixed by the checkpoint; here one can set data_dir"):
         testing.test("MSR-VTT", copied, assignments=["seed=1"])

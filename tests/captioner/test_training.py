@@ -48,13 +48,13 @@ def golden_trainer(golden, folder):
     assert config.learning_rate == 5e-4
     config.descriptors_dir.mkdir(parents=True)
     for k, video in enumerate(golden["video"]):
-        np.save(store.Store(config).path(k), video)
+        np.save(store.Store(config).path(str(k)), video)
     vocabulary = data_loader.Vocabulary([".", *(f"word{k}" for k in range(1, 23))])
     model = checkpoint.build_model(config, vocabulary, dim_image=16)
     model.load_reference_weights(golden)
     captions = golden_captions(golden["caption"], golden["caption_mask"])
     media = {
-        f"{split} {k}": annotations.Medium(k, Path(f"{k}.mp4"), split, (caption,))
+        f"{split} {k}": annotations.Medium(str(k), Path(f"{k}.mp4"), split, (caption,))
         for split in ("train", "validate")
         for k, caption in enumerate(captions)
     }
@@ -88,7 +88,8 @@ def test_adam_moves_words_that_are_not_in_the_batch(golden, tmp_path):
     steps = trainer.run()
     next(steps)
     captions = golden_captions(golden["captionB"], golden["caption_maskB"])
-    trainer.samples = data_loader.Samples(store.Store(trainer.config), trainer.vocabulary, list(enumerate(captions)))
+    pairs = [(str(k), caption) for k, caption in enumerate(captions)]
+    trainer.samples = data_loader.Samples(store.Store(trainer.config), trainer.vocabulary, pairs)
     for _ in steps:
         pass
     assert_weights(trainer.model, golden, "adam1A4B")

@@ -73,11 +73,56 @@ FLICKR30K_LISTS = {
     "imgs_val.txt": "c d.jpg\n",
     "imgs_test.txt": "e\n",
 }
+
+
+def coco(*images):
+    """COCO's captions for (file name, captions) pairs."""
+    annotations = [{"image_id": k, "caption": one} for k, (_, captions) in enumerate(images) for one in captions]
+    return json.dumps(
+        {"images": [{"id": k, "file_name": name} for k, (name, _) in enumerate(images)]}
+        | {"annotations": annotations[::-1]}
+    )
+
+
+def karpathy(*images):
+    """Karpathy's JSON for (folder, file name, split, captions)."""
+    keys = "filepath", "filename", "split"
+    listed = [
+        dict(zip(keys, one, strict=True)) | {"sentences": [{"raw": raw} for raw in captions]}
+        for *one, captions in images
+    ]
+    return json.dumps({"images": listed})
+
+
+TRAIN_CAPTIONS, VAL_CAPTIONS = "annotations/captions_train2017.json", "annotations/captions_val2017.json"
+KARPATHY_JSON = "dataset_coco.json"
+COCO = {
+    TRAIN_CAPTIONS: coco(("a.b.jpg", ["one\tdog, ", "A dog .\n"])),
+    VAL_CAPTIONS: coco(("c d.jpg", ["Two\ndogs"])),
+    "annotations/captions_test2017.json": coco(("e.jpg", ["three"])),
+    "annotations/captions_val2014.json": "not read without its folder",
+    "annotations/instances_val2017.json": "for maps",
+    **dict.fromkeys(("train2017", "val2017", "test2017"), FOLDER),
+}
+COCO_KARPATHY = {
+    KARPATHY_JSON: karpathy(
+        ("train2014", "a.b.jpg", "train", ["A dog .", "one dog,"]),
+        ("val2014", "c d.jpg", "val", ["Two dogs\n"]),
+        ("val2014", "e.jpg", "test", ["three"]),
+        ("val2014", "f.jpg", "restval", ["four"]),
+    ),
+    "annotations/captions_val2014.json": "not read",
+    **dict.fromkeys(("train2014", "val2014"), FOLDER),
+}
+PASCAL1K = {"captions.token": TOKENS, "images": FOLDER}
 LAYOUTS = {
     "MSR-VTT": ("MSR-VTT", MSR_VTT),
     "Flickr8k": ("Flickr8k", FLICKR8K),
     "Flickr30k": ("Flickr30k", FLICKR30K),
     "Flickr30k, lists": ("Flickr30k", FLICKR30K_LISTS),
+    "COCO": ("COCO", COCO),
+    "COCO, Karpathy": ("COCO", COCO_KARPATHY),
+    "PASCAL1k": ("PASCAL1k", PASCAL1K),
 }
 
 
@@ -90,6 +135,7 @@ def lay_out(layout, changes=None):
         if text is FOLDER:
             (folder / name).mkdir()
         elif text is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return cfg.DATASETS[dataset]
 
@@ -136,6 +182,69 @@ def test_flickr(layout):
     media = annotations.read_media(config)
     folder = Path(config.data_dir) / ("Flicker8k_Dataset" if layout == "Flickr8k" else "flickr30k-images")
     assert media == {i: Medium(i, folder / f"{i}.jpg", SPLITS[i], CAPTIONS[i]) for i in SPLITS}
+
+
+COCO_CAPTIONS = {"a.b": ("A dog .", "one dog,"), "c d": ("Two dogs",), "e": ("three",)}  # each in one line
+
+
+def test_coco():
+    media = annotations.read_media(lay_out("COCO"))
+    folders = {"train": "train2017", "validate": "val2017", "test": "test2017"}
+    expected = [Medium(i, Path(f"DATA/COCO/{folders[s]}/{i}.jpg"), s, COCO_CAPTIONS[i]) for i, s in SPLITS.items()]
+    assert media == {one.id: one for one in expected}
+
+
+def test_coco_of_one_split():
+    config = lay_out("COCO", dict.fromkeys((VAL_CAPTIONS, "annotations/captions_test2017.json")))
+    assert [(one.id, one.split) for one in annotations.read_media(config).values()] == [("a.b", "train")]
+
+
+def test_coco_with_the_splits_of_karpathy():
+    media = annotations.read_media(lay_out("COCO, Karpathy"))
+    folders = {"a.b": "train2014", "c d": "val2014", "e": "val2014", "f": "val2014"}
+    splits, captions = SPLITS | {"f": "train"}, COCO_CAPTIONS | {"f": ("four",)}
+    expected = [Medium(i, Path(f"DATA/COCO/{folders[i]}/{i}.jpg"), splits[i], captions[i]) for i in splits]
+    assert media == {one.id: one for one in expected}
+
+
+def test_all_of_pascal1k_is_to_train_on():
+    media = annotations.read_media(lay_out("PASCAL1k"))
+    captions = CAPTIONS | {"unused": ("never",)}
+    assert media == {i: Medium(i, Path(f"DATA/PASCAL1k/images/{i}.jpg"), "train", captions[i]) for i in captions}
+
+
+def test_more_sources_add_what_they_have_to_train_on():
+    for layout in ("Flickr8k", "COCO", "PASCAL1k"):
+        lay_out(layout)
+    own = annotations.read_media(cfg.DATASETS["Flickr8k"])
+    media = annotations.read_media(cfg.override(cfg.DATASETS["Flickr8k"], ["more_sources=COCO,PASCAL1k"]))
+    added = ["COCO/a.b", *(f"PASCAL1k/{i}" for i in ("a.b", "c d", "unused", "e"))]
+    assert list(media) == [*own, *added]
+    assert media["a.b"] == own["a.b"]
+    assert media["COCO/a.b"] == Medium("COCO/a.b", Path("DATA/COCO/train2017/a.b.jpg"), "train", COCO_CAPTIONS["a.b"])
+    assert {media[one].split for one in added} == {"train"}
+
+
+def test_a_source_that_adds_nothing_or_is_not_there_is_told():
+    lay_out("Flickr8k")
+    config = cfg.override(cfg.DATASETS["Flickr8k"], ["more_sources=COCO"])
+    with pytest.raises(UserError, match=r"^DATA/COCO is missing: put"):
+        annotations.read_media(config)
+    lay_out("COCO", {TRAIN_CAPTIONS: None})
+    with pytest.raises(UserError, match=r"^DATA/COCO has no train split, so COCO has nothing to add$"):
+        annotations.read_media(config)
+
+
+def test_photographs_that_flickr8k_is_tested_on_are_not_trained_on_as_those_of_flickr30k():
+    names = {"train": "1_a.jpg", "dev": "2_b.jpg", "test": "3_c.jpg"}
+    lists = {f"Flickr_8k.{split}Images.txt": name for split, name in names.items()}
+    lay_out("Flickr8k", lists | {TOKEN_FILE: "".join(f"{name}#0\tdog\n" for name in names.values())})
+    tokens = "".join(f"{k}.jpg#0\tdog\n" for k in range(1, 6))
+    splits = images(*((f"{k}.jpg", "train") for k in range(1, 5)), ("5.jpg", "test"))
+    lay_out("Flickr30k", {"results_20130124.token": tokens, SPLITS_JSON: splits})
+    for first, second, added in (("Flickr8k", "Flickr30k", "1 4"), ("Flickr30k", "Flickr8k", "1_a")):
+        media = annotations.read_media(cfg.override(cfg.DATASETS[first], [f"more_sources={second}"]))
+        assert [i for i in media if "/" in i] == [f"{second}/{i}" for i in added.split()]
 
 
 @pytest.mark.skipif(not FLICKR8K_DATA.exists(), reason=f"{FLICKR8K_DATA} is not there")
@@ -205,6 +314,20 @@ def video(video_id, split):
         ("Flickr30k, lists", "imgs_train.txt", "a/b\n", ", line 1: 'a/b' cannot be a media id, it is no plain file"),
         ("Flickr30k", SPLITS_JSON, images(("/e.jpg", "test")), ": '/e.jpg' cannot be a media id"),
         ("MSR-VTT", TEST_JSON, video("..", "test"), ": '..' cannot be a media id"),
+        # COCO and PASCAL1k
+        ("COCO", VAL_CAPTIONS, "{", "is not valid JSON .*: expected COCO's images and captions"),
+        ("COCO", VAL_CAPTIONS, "[]", r"expected images\[\] with id and file_name, annotations\[\] with image_id"),
+        ("COCO", VAL_CAPTIONS, '{"images": [{"id": 1}], "annotations": []}', "and caption; problem with 'file_name'"),
+        ("COCO", VAL_CAPTIONS, '{"annotations": [{"image_id": 1, "caption": 2}]}', "problem with 'int' object has no"),
+        ("COCO", VAL_CAPTIONS, coco(("../e.jpg", ["x"])), ": '../e.jpg' cannot be a media id"),
+        ("COCO, Karpathy", KARPATHY_JSON, "{", "is not valid JSON .*: expected Karpathy's splits and captions"),
+        ("COCO, Karpathy", KARPATHY_JSON, "{}", r"expected images\[\] with filepath, .* problem with 'images'"),
+        ("COCO, Karpathy", KARPATHY_JSON, karpathy(("x", "a.jpg", "dev", [])), "restval.* problem with 'dev'"),
+        ("COCO, Karpathy", KARPATHY_JSON, karpathy(("..", "a.jpg", "val", ["x"])), ": '..' cannot be a media id"),
+        ("COCO, Karpathy", "val2014", None, "is missing: expected the folder of images"),
+        ("PASCAL1k", "captions.token", None, "is missing: expected captions, 'name.jpg#k<TAB>caption' a line"),
+        ("PASCAL1k", "captions.token", "e.jpg#0 x", ", line 1: expected 'name.jpg#k<TAB>caption', found 'e.jpg#0 x'"),
+        ("PASCAL1k", "images", None, "is missing: expected the folder of images"),
         # Media without captions
         ("MSR-VTT", TEST_JSON, json.dumps(TEST | {"sentences": []}), ": video 'v2' has no sentence"),
     ],
@@ -230,7 +353,35 @@ def test_images_whose_names_differ_in_the_ending_only_are_told():
     config = lay_out(
         "Flickr8k", {"Flickr8k.token.txt": TOKENS + "e.png#0\ta tree\n", "Flickr_8k.devImages.txt": "e.png\n"}
     )
-    with pytest.raises(UserError, match=r"DATA/Flickr8k name 'e\.png' and 'e\.jpg': an image's id is its name without"):
+    folder = "DATA/Flickr8k/Flicker8k_Dataset"
+    with pytest.raises(
+        UserError, match=rf"^'{folder}/e\.png' and '{folder}/e\.jpg': an image's id is its name without"
+    ):
+        annotations.read_media(config)
+    config = lay_out("COCO", {VAL_CAPTIONS: coco(("a.b.jpg", ["x"]))})
+    with pytest.raises(
+        UserError, match=r"^'DATA/COCO/train2017/a\.b\.jpg' and 'DATA/COCO/val2017/a\.b\.jpg': an image"
+    ):
+        annotations.read_media(config)
+
+
+def test_coco_without_captions_of_an_image_or_without_images():
+    config = lay_out("COCO", {VAL_CAPTIONS: coco(("c.jpg", []))})
+    message = "^1 images of the splits have no caption in DATA/COCO/annotations, such as 'val2017/c.jpg'$"
+    with pytest.raises(UserError, match=message):
+        annotations.read_media(config)
+    for name in ("train2017", "val2017", "test2017"):
+        Path(config.data_dir, name).rmdir()
+    with pytest.raises(
+        UserError, match=r"^DATA/COCO has no annotations/captions_<part>.json with its images in <part>/"
+    ):
+        annotations.read_media(config)
+
+
+def test_two_years_of_coco_are_not_mixed():
+    config = lay_out("COCO", {"val2014": FOLDER})
+    message = "^DATA/COCO has test2017, train2017, val2014, val2017: the years divide the same photographs differently"
+    with pytest.raises(UserError, match=message):
         annotations.read_media(config)
 
 

@@ -1,10 +1,12 @@
 """Stored descriptors: what is read, what is damaged, which media have them."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+import cfg
 from datasets import store
 from system.errors import UserError
 from tests.stored_media import IMAGES, MEDIA, VIDEOS, damage, write_descriptors
@@ -53,9 +55,9 @@ def test_cnn_weights_id():
     assert store.Store(VIDEOS).cnn_weights_id() == "0123"
 
 
-def write_failures(*ids):
-    VIDEOS.descriptors_dir.mkdir(parents=True, exist_ok=True)
-    (VIDEOS.descriptors_dir / "failures.json").write_text(json.dumps(dict.fromkeys(ids, "no video in it")))
+def write_failures(*ids, config=VIDEOS):
+    config.descriptors_dir.mkdir(parents=True, exist_ok=True)
+    (config.descriptors_dir / "failures.json").write_text(json.dumps(dict.fromkeys(ids, "no video in it")))
 
 
 def test_usable_media_leaves_recorded_failures_out():
@@ -77,6 +79,53 @@ def test_usable_media_refuses_gaps():
     write_failures("v1")
     with pytest.raises(UserError, match=message.format(1, "v2") + run):
         store.Store(VIDEOS).usable(MEDIA)
+
+
+# Several data sets
+
+BOTH = cfg.override(VIDEOS, ["more_sources=Demo"])
+OTHER = BOTH.of("Demo")
+ADDED = [dataclasses.replace(medium, id=f"Demo/{medium.id}") for medium in MEDIA]
+
+
+def test_media_of_another_data_set_have_their_descriptors_in_its_folder():
+    own, other = write_descriptors(VIDEOS), write_descriptors(OTHER, [dataclasses.replace(MEDIA[0], id="v9")])
+    stored = store.Store(BOTH)
+    np.testing.assert_array_equal(stored.load("v1"), own["v1"])
+    np.testing.assert_array_equal(stored.load("Demo/v9"), other["v9"])
+    assert stored.path("Demo/v9") == OTHER.descriptors_dir / "v9.npy"
+    assert stored.regions_path("Demo/v9") == OTHER.descriptors_dir / "v9.regions.npy"
+    message = f"^{OTHER.descriptors_dir}/v8.npy is missing: run `python preprocessing.py --dataset MSR-VTT Demo` first"
+    with pytest.raises(UserError, match=message):
+        stored.load("Demo/v8")
+
+
+def test_usable_media_of_several_data_sets():
+    write_descriptors(VIDEOS)
+    stored = store.Store(BOTH)
+    message = rf"^3 of 6 media have no descriptors in {OTHER.descriptors_dir}, such as Demo/v0: run .* MSR-VTT Demo`"
+    with pytest.raises(UserError, match=message):
+        stored.usable([*MEDIA, *ADDED])
+    write_descriptors(OTHER, MEDIA[:1])
+    write_failures("v1", "v2", config=OTHER)
+    assert stored.usable([*MEDIA, *ADDED]) == [*MEDIA, ADDED[0]]
+    write_failures("v0", "v1", "v2", config=OTHER)
+    (OTHER.descriptors_dir / "v0.npy").unlink()
+    message = f"could read none of the 3 media; {OTHER.descriptors_dir}/failures.json says why$"
+    with pytest.raises(UserError, match=message):
+        stored.usable([*MEDIA, *ADDED])
+
+
+def test_data_sets_seen_by_a_cnn_of_different_weights_do_not_mix():
+    for config, weights in ((VIDEOS, "0123"), (OTHER, "4567")):
+        write_descriptors(config)
+        (config.descriptors_dir / "cnn.json").write_text(json.dumps({"weights_id": weights}))
+    with pytest.raises(
+        UserError, match=f"{OTHER.descriptors_dir} hold descriptors of inception_v3 with different weig"
+    ):
+        store.Store(BOTH).cnn_weights_id()
+    (OTHER.descriptors_dir / "cnn.json").unlink()
+    assert store.Store(BOTH).cnn_weights_id() == "0123"
 
 
 def test_usable_media_refuses_a_split_without_any():
