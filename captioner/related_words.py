@@ -13,6 +13,7 @@ from data_loader import count_words, tokenize
 
 REACH = 2  # neighbours so many places before and after a word count
 SMOOTHING = 0.75  # exponent of the neighbours' counts, which takes weight from rare neighbours
+AT_ONCE = 256  # unknown words
 FEW = 20  # a known word that was seen so often counts half: of rare ones the neighbours are chance
 
 
@@ -42,10 +43,13 @@ def related_words(captions, known, n=3):
     vectors, seen = _rows_of_length_one(_positive_mutual_information(matrix)), count_words(captions)
     trust = np.array([seen[word] / (seen[word] + FEW) for word in known])
     related = {}
-    for word in unknown:
-        likeness = (vectors[: len(known)] @ vectors[rows[word]].T).toarray()[:, 0] * trust  # [known]
-        best = np.argsort(-likeness, kind="stable")[:n]
-        related[word] = [known[k] for k in best if likeness[k] > 0]
+    for first in range(0, len(unknown), AT_ONCE):
+        words = unknown[first : first + AT_ONCE]
+        of_these = vectors[rows[words[0]] : rows[words[-1]] + 1]
+        for word, cosines in zip(words, (of_these @ vectors[: len(known)].T).toarray(), strict=True):
+            likeness = cosines * trust  # [known]
+            best = np.argsort(-likeness, kind="stable")[:n]
+            related[word] = [known[k] for k in best if likeness[k] > 0]
     return {word: found for word, found in related.items() if found}
 
 
