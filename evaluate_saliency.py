@@ -8,12 +8,19 @@
 Demo knows where every named thing is in every frame: for each clip of the split the words of a caption that name
 something (nouns, looks, verbs) are scored. Of photographs the noun phrases are scored that have boxes in Flickr30k
 Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). docs/evaluation.md defines the
-measures, docs/method.md the methods.
+measures, docs/method.md the methods. To compare with the pointing game of other papers on Flickr30k Entities there are
+their protocols beside ours:
+
+    --protocol phrases        every phrase of every caption; found on any of its boxes
+    --protocol large_phrases  those alone whose boxes together cover at least 5 % of the photograph (Akbari et al., CVPR
+                              2019; Arbelle et al., ICCV 2021)
+    --protocol entities       the mean map of all phrases of a photograph's captions that name the same; found in the
+                              box around its boxes (Shaharabany et al., NeurIPS 2022)
 
 Tables are printed of every measure of every method, of what they are above the frame's centre and the paper's maps, and
 of the pointing game for each kind of word, all with 95 % intervals. All numbers go to `saliency_scores-<dataset>.json`
 (of Demo `saliency_scores.json`) in the experiment's folder, or to --output; beside it stands a page of examples with
-the ten worst: `saliency_examples-<dataset>.png`.
+the ten worst: `saliency_examples-<dataset>.png`. Other protocols than ours add their name to those of the files.
 """
 
 import argparse
@@ -57,6 +64,12 @@ def parse_args(argv=None):
         default="mean",
         help="the map of a phrase: the mean of its words' (default), their maximum, or its last word's",
     )
+    parser.add_argument(
+        "--protocol",
+        choices=("phrases", "large_phrases", "entities"),
+        default="phrases",
+        help="what is asked of photographs: every phrase (default: ours), the large ones, or entities; see above",
+    )
     parser.add_argument("--faithfulness", action="store_true", help="measure deletion and insertion as well")
     device.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -65,6 +78,20 @@ def parse_args(argv=None):
     if args.split == "dev":
         args.split = "validate"
     return args
+
+
+def check_protocol(args):
+    """UserError where the protocol cannot be followed: on this data set, or with faithfulness."""
+    if args.dataset not in TRUTH and args.protocol != "phrases":
+        raise UserError(f"--protocol {args.protocol} is for photographs: {args.dataset} has clips")
+    if args.dataset == "COCO" and args.protocol == "entities":
+        raise UserError(
+            "--protocol entities needs the chains of Flickr30k Entities: COCO does not say which words name the same"
+        )
+    if args.faithfulness and args.protocol == "entities":
+        raise UserError(
+            "--faithfulness is that of the words of one caption: an entity (--protocol entities) has those of several"
+        )
 
 
 def chosen_methods(names):
@@ -79,12 +106,12 @@ def chosen_methods(names):
 
 
 def find_cases(args, saved, eye):
-    """A function that generates the cases (scoring.Case) of the data set, and the number of their captions.
+    """A function that generates the cases (scoring.Case) of the data set, and their number.
 
     UserError where data are missing.
     """
     from datasets import annotations, grounding
-    from evaluation import scoring
+    from evaluation import protocols, scoring
 
     if args.dataset == "Demo":
         chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
@@ -97,11 +124,13 @@ def find_cases(args, saved, eye):
     else:
         media = annotations.split_media(annotations.read_media(saved.config), args.split)
         captioned = grounding.read_entities(truth, media[: args.limit])
-    return functools.partial(scoring.photographs, eye, captioned), len(captioned)
+    cases = functools.partial(scoring.photographs, eye, captioned, protocols.PROTOCOLS[args.protocol])
+    return cases, len({one.image for one in captioned} if args.protocol == "entities" else captioned)
 
 
 def main(argv=None):
     args = parse_args(argv)
+    check_protocol(args)
     device.start_tensorflow(args.gpu)
     import numpy as np
     from tqdm import tqdm
@@ -116,10 +145,10 @@ def main(argv=None):
     if args.dataset != "COCO":
         saved = saved.on(args.dataset, args.set)
     eye = scoring.Eye(saved)
-    cases, n_captions = find_cases(args, saved, eye)
+    cases, n_cases = find_cases(args, saved, eye)
     folder = files.writable_folder(args.output or cfg.output_folder(experiment))
     times = 1 + (scoring.MEAN_MAP in methods)
-    progress = tqdm(total=times * n_captions, unit="caption", desc="scoring")
+    progress = tqdm(total=times * n_cases, unit="case", desc="scoring")
     with progress:
         results = scoring.score(lambda: _told(cases(), progress), methods, args.phrase, args.faithfulness)
     if not results.about:
@@ -131,8 +160,10 @@ def main(argv=None):
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
+    suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
     about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
-    about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": tables.cut_off(results)}
+    about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
+    about["cut_off"] = tables.cut_off(results)
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}
     files.write_json(folder / f"saliency_scores{suffix}.json", {**about, "scores": table})
     page = folder / f"saliency_examples{suffix}.png"

@@ -38,6 +38,11 @@ class Boxes:
         outside_x = np.maximum(0, np.maximum(left - x, x - right))
         return np.hypot(outside_y, outside_x).min(axis=-1)
 
+    def around(self):
+        """The one box around them all."""
+        corners = *self.boxes[:, :2].min(axis=0), *self.boxes[:, 2:].max(axis=0)
+        return Boxes(np.array([corners]), self.height, self.width)
+
 
 @functools.lru_cache(maxsize=16)
 def _distances(height, width, counts):
@@ -69,11 +74,15 @@ class Mask:
 
 @dataclass(frozen=True)
 class Phrase:
-    """`places`: which words of the caption, counted from 0; `kind`: the type or category of what they name."""
+    """`places`: which words of the caption, counted from 0; `kind`: the type or category of what they name.
+
+    `chain`: of Entities, the same number for all phrases of a photograph that name the same.
+    """
 
     places: tuple
     kind: str
     region: Boxes | Mask
+    chain: int | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ def read_entities(folder, media):
         for line in filter(str.strip, sentences.split("\n")):
             words, found = parse_sentence(line)
             phrases = [
-                Phrase(places, kind, boxes[chain])
+                Phrase(places, kind, boxes[chain], chain)
                 for places, chain, kind in found
                 if chain in boxes and kind != "notvisual"
             ]

@@ -80,7 +80,7 @@ def write(path, cases, results, methods, reading):
         order = [number for both in itertools.zip_longest(usual, worst) for number in both]
     blank = [("", False, np.full((TILE_HEIGHT, TILE_WIDTH, 3), overlay.PAPER, np.uint8))] * (1 + len(methods))
     title = (
-        f"{len(usual)} phrases of the data set, and {place} the {len(worst)} that {judged[-1]} finds least. "
+        f"{len(usual)} examples from the data set, and {place} the {len(worst)} that {judged[-1]} finds least. "
         "The thing is outlined; a map's maximum is green on it and red beside it."
     )
     tiles = [tile for number in order for tile in rows.get(number, blank)]

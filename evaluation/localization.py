@@ -53,6 +53,11 @@ def _places():
     return np.meshgrid(middle, middle, indexing="ij")
 
 
+def covered(region):
+    """Which of the places lie on a region: bool [SIDE, SIDE]; their mean is the share of the picture that it takes."""
+    return region.distance(*_places()) == 0
+
+
 def at_places(maps, height, width, box, fill=-np.inf):
     """Maps [..., Gy, Gx] over `box` of a picture of height x width, in pixels -> values [..., SIDE, SIDE].
 
@@ -94,9 +99,8 @@ def score_map(raw_map, region, height, width, box=None):
     `box`: as for `maxima`. Nothing is salient beside it.
     """
     box = box or geometry.box_whole(height, width)
-    inside = region.distance(*_places()) == 0
     hits = _hits(region.distance(*maxima(raw_map, height, width, box)))
-    return hits | _map_scores(at_places(raw_map, height, width, box), inside)
+    return hits | _map_scores(at_places(raw_map, height, width, box), covered(region))
 
 
 def score_region(region):
@@ -114,7 +118,7 @@ def score_region(region):
 
 def share_cut_off(region, height, width, box):
     """The share of a region that lies beside the `box`, in places; nan where the region is between all of them."""
-    inside = region.distance(*_places()) == 0
+    inside = covered(region)
     seen = np.isfinite(at_places(np.zeros((1, 1)), height, width, box))
     return float(np.mean(~seen[inside])) if inside.any() else float("nan")
 

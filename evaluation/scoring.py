@@ -1,7 +1,8 @@
 """Every method's maps of every phrase whose place in the picture is known, scored by every measure.
 
 A case is a caption of a photograph or a clip, with those of its phrases that have a place. It gives their maps by any
-method, and the scores of maps; `score` goes through the cases of a data set, which `photographs` and `clips` find.
+method, and the scores of maps; `score` goes through the cases of a data set, which `photographs` (by a protocol of
+protocols.py) and `clips` find.
 """
 
 import collections
@@ -240,16 +241,16 @@ class Clip(Case):
 # The cases of a data set
 
 
-def photographs(eye, captioned):
+def photographs(eye, captioned, protocol):
     """Generate the Photographs of captions (list of grounding.CaptionedImage, those of an image side by side).
 
-    An image that cannot be read is told, and left out.
+    protocol: of protocols.py, makes those of an image. An image that cannot be read is told, and left out.
     """
     for path, captions in itertools.groupby(captioned, key=lambda one: one.image):
         with _telling(eye, path):
             image = media.read_image(path)
             grids = functools.cache(functools.partial(_grids_of_image, eye, image))
-            yield from [Photograph(eye, one, image, grids) for one in captions]
+            yield from protocol(eye, list(captions), image, grids)
 
 
 def clips(eye, chosen):

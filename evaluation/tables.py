@@ -106,7 +106,7 @@ def show(about, table):
     """Print the tables: `table` as from `tabulate`; about: what is stored beside it in the JSON file."""
     everything, hidden = table["all"], about["cut_off"]
     there = {name for method in everything if method not in ("n", "pictures") for name in everything[method]}
-    count = f"{everything['n']} phrases of {everything['pictures']} pictures"
+    count = f"{everything['n']} {about['protocol'].replace('_', ' ')} of {everything['pictures']} pictures"
     print(f"{count}, --phrase {about['phrase']}; in %, faithfulness in nats")
     show_methods(everything, [name for name in MEASURES if name in there], about["seconds"])
     above = [f"{measure} - {base}" for base in BASES for measure in MEASURES if measure.startswith("pointing")]

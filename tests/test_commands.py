@@ -189,10 +189,18 @@ def test_maps_of_photographs_are_scored(trained, tmp_path):
         assert "are not COCO's" in run(*score, cwd=folder, status=2)
         return
     write_entities(tmp_path)
-    run("evaluate_saliency.py", "--dataset", dataset, "--truth", tmp_path, "--limit", "2", cwd=folder)
-    stored = json.loads((folder / f"experiments/{dataset}/saliency_scores-{dataset}.json").read_text())
-    assert stored["split"] == "test" and stored["scores"]["other"]["n"] == 2
-    assert stored["scores"]["all"]["single_descriptor"]["pointing"] == [1, 1, 1]  # the box is the whole picture
+    score = ("evaluate_saliency.py", "--dataset", dataset, "--truth", tmp_path, "--limit", "2")
+    for protocol, n_other, n_scene in (("phrases", 4, 2), ("large_phrases", 4, 0), ("entities", 2, 2)):
+        printed = run(*score, "--protocol", protocol, "--methods", "single_descriptor", "mean_map", cwd=folder)
+        assert f"{n_other + n_scene} {protocol.replace('_', ' ')} of 2 pictures, " in printed
+        suffix = dataset if protocol == "phrases" else f"{dataset}-{protocol}"
+        stored = json.loads((folder / f"experiments/{dataset}/saliency_scores-{suffix}.json").read_text())
+        assert stored["split"] == "test" and stored["protocol"] == protocol
+        rows = stored["scores"]
+        assert (rows["other"]["n"], rows.get("scene", {"n": 0})["n"]) == (n_other, n_scene)
+        assert rows["other"]["single_descriptor"]["pointing"] == [1, 1, 1]  # the boxes are the whole picture
+        assert "mean_map" in rows["all"]
+        assert media.read_image(folder / f"experiments/{dataset}/saliency_examples-{suffix}.png").ndim == 3
 
 
 def test_exported_captioner_explains_as_the_one_it_comes_from(trained, tmp_path):

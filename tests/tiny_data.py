@@ -115,13 +115,18 @@ def write_pascal1k(folder):
 
 
 def write_entities(folder):
-    """Boxes of the phrase "A red square", each the whole picture, in the test split of Flickr8k and Flickr30k."""
-    box = "<xmin>0</xmin><ymin>0</ymin><xmax>64</xmax><ymax>48</ymax>"
-    size = "<size><width>64</width><height>48</height></size>"
-    annotation = f"<annotation>{size}<object><name>1</name><bndbox>{box}</bndbox></object></annotation>"
+    """Two captions of each photograph in the test split of Flickr8k and Flickr30k, and their boxes.
+
+    "A red square" and "the square", both on two boxes that fill the picture, and "a corner" on a 64th of it.
+    """
+    things = "<size><width>64</width><height>48</height></size>"
+    for chain, left, right, bottom in ((1, 0, 32, 48), (1, 32, 64, 48), (2, 0, 8, 6)):
+        box = f"<xmin>{left}</xmin><ymin>0</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax>"
+        things += f"<object><name>{chain}</name><bndbox>{box}</bndbox></object>"
+    sentences = "[/EN#1/other A red square] .\n[/EN#1/other the square] has [/EN#2/scene a corner] .\n"
     for name in ("Sentences", "Annotations"):
         (folder / name).mkdir()
     for number, _, split, _ in samples():
         if split == "test":
-            (folder / f"Sentences/im {number}.x.txt").write_text("[/EN#1/other A red square] .\n")
-            (folder / f"Annotations/im {number}.x.xml").write_text(annotation)
+            (folder / f"Sentences/im {number}.x.txt").write_text(sentences)
+            (folder / f"Annotations/im {number}.x.xml").write_text(f"<annotation>{things}</annotation>")

@@ -41,6 +41,11 @@ def test_distance_from_boxes_by_hand():
     assert region.distance(0.7, 0.25) == pytest.approx(np.hypot(10, 10))
 
 
+def test_the_box_around_boxes():
+    around = grounding.Boxes(np.array([[20, 10, 40, 60], [10, 50, 15, 90.5]]), 100, 200).around()
+    assert (around.boxes.tolist(), around.height, around.width) == ([[10, 10, 40, 90.5]], 100, 200)
+
+
 def test_distance_from_a_mask_by_hand():
     mask = np.zeros((10, 20), bool)
     mask[2:4, 5:8] = True
@@ -62,6 +67,7 @@ def test_entities(tmp_path):
     assert (first.image, second.words, second.phrases) == (MEDIUM.path, ("a", "field"), ())  # the field has no box
     man, dog = first.phrases
     assert (man.places, man.kind, man.region.boxes.tolist()) == ((0, 1, 2), "people", [[20, 10, 40, 60]])
+    assert (man.chain, dog.chain) == (1, 2)
     assert dog.region.boxes.tolist() == [[20, 10, 40, 60], [100, 50, 150, 90]]
     assert (dog.region.height, dog.region.width) == (100, 200)
 

@@ -92,6 +92,12 @@ def test_what_is_cut_off():
     assert np.isnan(localization.share_cut_off(region(30.2, 30.2, 30.4, 30.4), 100, 100, seen))  # between all places
 
 
+def test_which_places_a_region_covers():
+    boxes = Boxes(np.array([[0, 0, 10, 100], [5, 0, 20, 50]]), 100, 100)  # the second hides behind the first, by half
+    found = localization.covered(boxes)
+    assert found[0, :10].all() and not found[0, 10:].any() and found.mean() == pytest.approx(0.15)
+
+
 def test_centre_and_chance():
     found = localization.score_region(region(50, 0, 100, 50))
     assert found["centre"]["pointing"] == 1  # the picture's centre is the region's corner

@@ -15,7 +15,7 @@ from datasets import grounding
 from datasets.annotations import Medium
 from datasets.demo import clips as demo_clips
 from datasets.grounding import Boxes, CaptionedImage, Phrase
-from evaluation import examples_page, faithfulness, scoring, tables
+from evaluation import examples_page, faithfulness, protocols, scoring, tables
 from explain import attribution, explanation, overlay
 from system.errors import UserError
 from vision import media
@@ -136,9 +136,11 @@ def test_names_of_methods():
 def test_the_limit_is_one_of_images(monkeypatch):
     captioned = [CaptionedImage(Path(name), (), ()) for name in "aabbb"]
     monkeypatch.setattr(grounding, "read_coco", lambda folder: captioned)
-    args = SimpleNamespace(dataset="COCO", truth=None, limit=1)
-    cases, n_captions = evaluate_saliency.find_cases(args, None, "eye")
-    assert n_captions == 2 and cases.args == ("eye", captioned[:2])
+    args = SimpleNamespace(dataset="COCO", truth=None, limit=1, protocol="phrases")
+    cases, n_cases = evaluate_saliency.find_cases(args, None, "eye")
+    assert n_cases == 2 and cases.args == ("eye", captioned[:2], protocols.phrases)
+    args = SimpleNamespace(dataset="COCO", truth=None, limit=2, protocol="entities")
+    assert evaluate_saliency.find_cases(args, None, "eye")[1] == 2  # a photograph with all its captions is one
 
 
 def test_reading_a_phrase_of_several_words():
