@@ -2,13 +2,15 @@
 
     python evaluate_saliency.py --dataset Demo
     python evaluate_saliency.py --dataset COCO --methods all --faithfulness
+    python evaluate_saliency.py --dataset DAVIS --methods single_descriptor best
     python evaluate_saliency.py --dataset Flickr8k --split validate --experiment experiments/pretrained/flickr8k \\
         --methods single_descriptor best --limit 100
 
 Demo knows where every named thing is in every frame: for each clip of the split the words of a caption that name
 something (nouns, looks, verbs) are scored. Of photographs the noun phrases are scored that have boxes in Flickr30k
-Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). docs/evaluation.md defines the
-measures, docs/method.md the methods.
+Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). DAVIS is for real clips, of one's
+own too: folders of frames with masks, and a table of sentences that says which words name what the masks show.
+docs/evaluation.md defines the measures, docs/method.md the methods.
 
 Tables are printed of every measure of every method, of what they are above the frame's centre and the paper's maps, and
 of the pointing game for each kind of word, all with 95 % intervals. All numbers go to `saliency_scores-<dataset>.json`
@@ -24,7 +26,12 @@ import cfg
 from system import device, errors, files
 from system.errors import UserError
 
-TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
+TRUTH = {
+    "Flickr30k": "DATA/Flickr30kEntities",
+    "Flickr8k": "DATA/Flickr30kEntities",
+    "COCO": "DATA/COCO",
+    "DAVIS": "DATA/DAVIS",
+}
 SEVERAL_SIZES = {False: "one size", True: "several sizes"}  # in which the CNN looks
 
 
@@ -35,11 +42,11 @@ def parse_args(argv=None):
         "--split",
         choices=("validate", "dev", "test"),
         default="test",
-        help="not of COCO; dev is validate; default: test",
+        help="not of COCO and DAVIS; dev is validate; default: test",
     )
-    parser.add_argument("--truth", metavar="DIR", help="boxes or masks of photographs: Flickr30k Entities, or COCO")
+    parser.add_argument("--truth", metavar="DIR", help="boxes or masks: Flickr30k Entities, COCO, or DAVIS")
     parser.add_argument(
-        "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO the bundled captioner"
+        "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO and DAVIS the bundled captioner"
     )
     parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
@@ -83,15 +90,20 @@ def find_cases(args, saved, eye):
 
     UserError where data are missing.
     """
-    from datasets import annotations, grounding
+    from datasets import annotations, davis, grounding
     from evaluation import scoring
 
-    if args.dataset != "COCO":
+    if args.dataset in cfg.DATASETS:
         saved.check_dataset(args.dataset)
     if args.dataset == "Demo":
         chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
         return functools.partial(scoring.clips, eye, chosen), len(chosen)
     truth = args.truth or TRUTH[args.dataset]
+    if args.dataset == "DAVIS":
+        masked = davis.read(truth)
+        ids = list(dict.fromkeys(clip.id for clip in masked))[: args.limit]
+        masked = [clip for clip in masked if clip.id in ids]
+        return functools.partial(scoring.masked_clips, eye, masked), len(masked)
     if args.dataset == "COCO":
         captioned = grounding.read_coco(truth)
         images = set(list(dict.fromkeys(one.image for one in captioned))[: args.limit])
@@ -112,7 +124,8 @@ def main(argv=None):
     from evaluation import examples_page, scoring, tables
     from explain import explanation
 
-    experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
+    own = cfg.DATASETS.get(args.dataset)  # of COCO and DAVIS there are no captioners
+    experiment = args.experiment or (own.experiment if own else cfg.BUNDLED)
     methods = chosen_methods(args.methods)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
     eye = scoring.Eye(saved)
@@ -127,11 +140,11 @@ def main(argv=None):
             "no phrase to score: is there a picture that can be read, with a place for words of its captions?"
         )
 
-    table = tables.tabulate(results, by_word=args.dataset == "Demo")
+    table = tables.tabulate(results, by_word=args.dataset in ("Demo", "DAVIS"))
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
-    about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
+    about = {"split": args.split if own else None, "checkpoint": saved.state["step"]}
     about |= {"phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking, "cut_off": tables.cut_off(results)}
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}
     files.write_json(folder / f"saliency_scores{suffix}.json", {**about, "scores": table})
