@@ -2,14 +2,16 @@
 
     python evaluate_saliency.py --dataset Demo
     python evaluate_saliency.py --dataset COCO --methods all --faithfulness
+    python evaluate_saliency.py --dataset DAVIS --methods single_descriptor best
     python evaluate_saliency.py --dataset Flickr8k --split validate --experiment experiments/pretrained/flickr8k \\
         --methods single_descriptor best --limit 100
 
 Demo knows where every named thing is in every frame: for each clip of the split the words of a caption that name
 something (nouns, looks, verbs) are scored. Of photographs the noun phrases are scored that have boxes in Flickr30k
-Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). docs/evaluation.md defines the
-measures, docs/method.md the methods. To compare with the pointing game of other papers on Flickr30k Entities there are
-their protocols beside ours:
+Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). DAVIS is for real clips, of one's
+own too: folders of frames with masks, and a table of sentences that says which words name what the masks show.
+docs/evaluation.md defines the measures, docs/method.md the methods. To compare with the pointing game of other papers on
+Flickr30k Entities there are their protocols beside ours:
 
     --protocol phrases        every phrase of every caption; found on any of its boxes
     --protocol large_phrases  those alone whose boxes together cover at least 5 % of the photograph (Akbari et al., CVPR
@@ -31,7 +33,14 @@ import cfg
 from system import device, errors, files
 from system.errors import UserError
 
-TRUTH = {"Flickr30k": "DATA/Flickr30kEntities", "Flickr8k": "DATA/Flickr30kEntities", "COCO": "DATA/COCO"}
+TRUTH = {
+    "Flickr30k": "DATA/Flickr30kEntities",
+    "Flickr8k": "DATA/Flickr30kEntities",
+    "COCO": "DATA/COCO",
+    "DAVIS": "DATA/DAVIS",
+}
+SCORED_WHOLE = ("COCO", "DAVIS")  # without a split, and by default with the bundled captioner
+CLIPS = ("Demo", "DAVIS")
 SEVERAL_SIZES = {False: "one size", True: "several sizes"}  # in which the CNN looks
 
 
@@ -42,11 +51,11 @@ def parse_args(argv=None):
         "--split",
         choices=("validate", "dev", "test"),
         default="test",
-        help="not of COCO; dev is validate; default: test",
+        help="not of COCO and DAVIS; dev is validate; default: test",
     )
-    parser.add_argument("--truth", metavar="DIR", help="boxes or masks of photographs: Flickr30k Entities, or COCO")
+    parser.add_argument("--truth", metavar="DIR", help="boxes or masks: Flickr30k Entities, COCO, or DAVIS")
     parser.add_argument(
-        "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO the bundled captioner"
+        "--experiment", metavar="DIR", help="default: experiments/<dataset>, for COCO and DAVIS the bundled captioner"
     )
     parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
@@ -82,7 +91,7 @@ def parse_args(argv=None):
 
 def check_protocol(args):
     """UserError where the protocol cannot be followed: on this data set, or with faithfulness."""
-    if args.dataset not in TRUTH and args.protocol != "phrases":
+    if args.dataset in CLIPS and args.protocol != "phrases":
         raise UserError(f"--protocol {args.protocol} is for photographs: {args.dataset} has clips")
     if args.dataset == "COCO" and args.protocol == "entities":
         raise UserError(
@@ -110,13 +119,18 @@ def find_cases(args, saved, eye):
 
     UserError where data are missing.
     """
-    from datasets import annotations, grounding
+    from datasets import annotations, davis, grounding
     from evaluation import protocols, scoring
 
     if args.dataset == "Demo":
         chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
         return functools.partial(scoring.clips, eye, chosen), len(chosen)
     truth = args.truth or TRUTH[args.dataset]
+    if args.dataset == "DAVIS":
+        masked = davis.read(truth)
+        ids = list(dict.fromkeys(clip.id for clip in masked))[: args.limit]
+        masked = [clip for clip in masked if clip.id in ids]
+        return functools.partial(scoring.masked_clips, eye, masked), len(masked)
     if args.dataset == "COCO":
         captioned = grounding.read_coco(truth)
         images = set(list(dict.fromkeys(one.image for one in captioned))[: args.limit])
@@ -139,10 +153,11 @@ def main(argv=None):
     from evaluation import examples_page, scoring, tables
     from explain import explanation
 
-    experiment = args.experiment or (cfg.BUNDLED if args.dataset == "COCO" else cfg.DATASETS[args.dataset].experiment)
+    whole = args.dataset in SCORED_WHOLE
+    experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
     methods = chosen_methods(args.methods)
     saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    if args.dataset != "COCO":
+    if not whole:
         saved = saved.on(args.dataset, args.set)
     eye = scoring.Eye(saved)
     cases, n_cases = find_cases(args, saved, eye)
@@ -156,12 +171,12 @@ def main(argv=None):
             "no phrase to score: is there a picture that can be read, with a place for words of its captions?"
         )
 
-    table = tables.tabulate(results, by_word=args.dataset == "Demo")
+    table = tables.tabulate(results, by_word=args.dataset in CLIPS)
     seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
-    about = {"split": None if args.dataset == "COCO" else args.split, "checkpoint": saved.state["step"]}
+    about = {"split": None if whole else args.split, "checkpoint": saved.state["step"]}
     about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
     about["cut_off"] = tables.cut_off(results)
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}

@@ -3,14 +3,15 @@
     python visualization.py --media dog.jpg
     python visualization.py --media holiday.mp4 cat.png --sentence "a man is driving a car" --unknown nearest
     python visualization.py --media holiday.mp4 --sentence sentences.txt --format gif
+    python visualization.py --media JPEGImages/dog --sentence "a dog is running"
     python visualization.py --dataset MSR-VTT --media_id video9461 --sentence "A man is driving a car"
     python visualization.py --media dog.jpg --experiment experiments/Flickr8k --sentence "a dog runs on the beach"
 
 A video becomes an mp4 at its own frame rate (or a gif, or a png of the most salient frames), an image a png: a tile for
-each word, under its map. Without --sentence the captioner's own caption is explained; a .txt file gives one sentence a
-line. The captioner is that of the data set or the experiment, else the bundled one. The raw maps and all settings go
-beside the picture as .npz. Everything is written to <experiment>/saliency/ (of the bundled captioner to saliency/), or
-to --output.
+each word, under its map. A folder of numbered frames is a video. Without --sentence the captioner's own caption is
+explained; a .txt file gives one sentence a line. The captioner is that of the data set or the experiment, else the
+bundled one. The raw maps and all settings go beside the picture as .npz. Everything is written to
+<experiment>/saliency/ (of the bundled captioner to saliency/), or to --output.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, dataset_required=False)
     parser.add_argument("--media_id", metavar="ID", nargs="+", help="videos or images of the data set")
-    parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos or images instead")
+    parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos, images or folders of frames instead")
     parser.add_argument(
         "--experiment",
         metavar="DIR",
@@ -72,13 +73,14 @@ def parse_args(argv=None):
 def media_paths(args, saved):
     """The files that the command line names; UserError for an unknown id, or where two would share a picture."""
     from datasets import annotations
+    from vision import media
 
     if args.media is not None:
         paths = [Path(path) for path in args.media]
     else:
-        media = annotations.read_media(saved.on(args.dataset, args.set).config)
-        paths = [annotations.find_medium(media, media_id).path for media_id in args.media_id]
-    name, times = collections.Counter(path.stem for path in paths).most_common(1)[0]
+        known = annotations.read_media(saved.on(args.dataset, args.set).config)
+        paths = [annotations.find_medium(known, media_id).path for media_id in args.media_id]
+    name, times = collections.Counter(media.name(path) for path in paths).most_common(1)[0]
     if times > 1:
         raise UserError(f"{times} of the media are called {name}, so their pictures would be: run them one by one")
     return paths

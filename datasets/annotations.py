@@ -187,9 +187,16 @@ def _in_one_line(caption):
     return " ".join(caption.split())
 
 
+def _video_path(folder, video_id):
+    """Where a video lies: `<id>.mp4`, or a folder `<id>/` of its frames where there is no such file."""
+    path = folder / f"{video_id}.mp4"
+    return folder / video_id if (folder / video_id).is_dir() and not path.exists() else path
+
+
 def read_msr_vtt(folder):
     """MSR-VTT: `{train_val,test}_videodatainfo.json`, and `TrainValVideo/` and `TestVideo/`, or `videos/` for both.
 
+    A video is an .mp4 file, or a folder of its frames.
     Without the test set's JSON the data set has no test split; without its videos stage 1 records them as failures.
     """
     media = {}
@@ -211,7 +218,8 @@ def read_msr_vtt(folder):
                 video_id, split = _checked_id(video["video_id"], path), video["split"]
                 if split not in SPLITS:
                     raise UserError(f"{path}: {video_id} has the split '{split}': expected {', '.join(SPLITS)}")
-                media[video_id] = Medium(video_id, videos_dir / f"{video_id}.mp4", split, tuple(captions[video_id]))
+                path_of_video = _video_path(videos_dir, video_id)
+                media[video_id] = Medium(video_id, path_of_video, split, tuple(captions[video_id]))
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: expected videos[] with video_id and split, sentences[] with video_id and caption; "

@@ -166,6 +166,7 @@ class Named:
     places: tuple
     mask: np.ndarray
     when: np.ndarray
+    kind: str = "word"
 
 
 def find_named(truth, words):
@@ -177,28 +178,41 @@ def find_named(truth, words):
     for place, word in enumerate(words):
         numbers = demo_clips.word_things(truth, word)
         mask = truth.masks[numbers].any(axis=0)  # [F, H, W]
-        when = mask.any(axis=(1, 2))
-        if demo_clips.WORD_CLASSES.get(word) == "verb":
+        when, kind = mask.any(axis=(1, 2)), demo_clips.WORD_CLASSES.get(word)
+        if kind == "verb":
             things = [truth.things[number] for number in numbers]
             when = np.any([(thing.start <= frames) & (frames < thing.stop) for thing in things], axis=0)
         if mask.any():
-            found.append(Named(word, (place,), mask, when))
+            found.append(Named(word, (place,), mask, when, kind))
     return found
 
 
-class Clip(Case):
-    """A caption over a clip of Demo; asked for are Named. UserError where the clip has not the frames of its masks."""
+def on_masks(words, named, masks):
+    """The words of a caption that name what the masks [F, H, W] show -> list of Named, each at all of its places."""
+    places = {word: tuple(place for place, other in enumerate(words) if other == word) for word in named}
+    return [Named(word, places[word], masks, masks.any(axis=(1, 2))) for word in named]
 
-    def __init__(self, eye, medium, sentence, grids):
-        words, truth = data_loader.tokenize(sentence), demo_clips.load_truth(eye.saved.config.data_dir, medium.id)
-        n_frames, size = len(truth.masks[0]), truth.masks.shape[2:]
-        if (found := media.probe(medium.path).n_frames) != n_frames:
-            raise UserError(f"{medium.path}: {found} frames can be decoded, its masks have {n_frames}")
-        super().__init__(eye, medium.id, words, find_named(truth, words), size, geometry.box_whole(*size), grids)
-        self.path = medium.path
+
+class Clip(Case):
+    """A caption over a clip; asked for are Named, whose masks are of `shape` [F, H, W].
+
+    UserError where the clip cannot be read, or has not the frames of its masks.
+    """
+
+    def __init__(self, eye, group, path, words, named, shape):
+        (n_frames, *size), found = shape, media.probe(path)
+        if found.n_frames != n_frames:
+            raise UserError(f"{path}: {found.n_frames} frames can be decoded, its masks have {n_frames}")
+        if [found.height, found.width] != size:
+            masks = "{1} x {0}".format(*size)
+            raise UserError(f"{path}: the frames have {found.width} x {found.height} pixels, their masks {masks}")
+        grids = functools.cache(functools.partial(_grids_of_clip, eye, path))
+        super().__init__(eye, group, words, named, size, geometry.box_whole(*size), grids)
+        self.path = path
 
     def about(self, k):
-        return {**super().about(k), "kind": demo_clips.WORD_CLASSES[self.asked[k].word], "cut_off": 0.0}
+        named = self.asked[k]
+        return {**super().about(k), "words": named.word, "kind": named.kind, "cut_off": 0.0}
 
     def frame(self, k):
         """The middle one of the frames in which the thing can be seen, and does what the word says if it ever does."""
@@ -260,8 +274,21 @@ def clips(eye, chosen):
     """
     for k, medium in enumerate(chosen):
         with _telling(eye, medium.path):
-            grids = functools.cache(functools.partial(_grids_of_clip, eye, medium.path))
-            yield Clip(eye, medium, medium.captions[k % len(medium.captions)], grids)
+            words = data_loader.tokenize(medium.captions[k % len(medium.captions)])
+            truth = demo_clips.load_truth(eye.saved.config.data_dir, medium.id)
+            yield Clip(eye, medium.id, medium.path, words, find_named(truth, words), truth.masks.shape[1:])
+
+
+def masked_clips(eye, masked):
+    """Generate the Clips of sentences with masks (list of davis.MaskedClip).
+
+    A clip that cannot be read is told, and left out.
+    """
+    for clip in masked:
+        with _telling(eye, clip.path):
+            masks = clip.read_masks()
+            named = on_masks(clip.words, clip.named, masks)
+            yield Clip(eye, clip.id, clip.path, clip.words, named, masks.shape)
 
 
 def _grids_of_image(eye, image, multi_scale):

@@ -28,8 +28,8 @@ def groups_of(results, by_word):
     groups = {"all": list(range(len(results.about)))}
     if by_word:
         words = sorted({(one["kind"], one["words"]) for one in results.about})
-        groups |= {f"all {kind}s": of("kind", kind) for kind in kinds} | {word: of("words", word) for _, word in words}
-        return groups
+        groups |= {f"all {kind}s": of("kind", kind) for kind in kinds if len(kinds) > 1}
+        return groups | {word: of("words", word) for _, word in words}
     groups[f"seen {WELL_KNOWN} times"] = [k for k, one in enumerate(results.about) if one["n_seen"] >= WELL_KNOWN]
     groups["seen less"] = [k for k, one in enumerate(results.about) if 0 < one["n_seen"] < WELL_KNOWN]
     groups["not known"] = of("n_seen", 0)
@@ -117,7 +117,7 @@ def show(about, table):
     if hidden["cut"]:
         share = f"{hidden['share']:.0%} of all of them is out of sight"
         print(f"the crop cuts {hidden['cut']} regions, {hidden['wholly']} of them wholly: {share}")
-    for measure in ("pointing", "pointing_15"):
+    for measure in ("pointing", "pointing_15", "pointing_frame"):
         if measure in everything["chance"]:
             print(f"\n{MEASURES[measure][0]}, in %")
             show_rows(table, measure)

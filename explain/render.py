@@ -44,7 +44,7 @@ def name(explanation):
         unusual += f"-{explanation.normalization}"
     if explanation.method != attribution.PAPERS:
         unusual += f"-{explanation.method}"
-    return f"{Path(explanation.path).stem}-{words}{unusual}"
+    return f"{media.name(explanation.path)}-{words}{unusual}"
 
 
 def write(explanation, target):

@@ -1,4 +1,4 @@
-"""Data sets of twelve media, coloured squares, made on the spot in each of the three layouts; and one like COCO."""
+"""Data sets of twelve media, coloured squares, made on the spot in each of the three layouts; small COCO and DAVIS."""
 
 import json
 
@@ -56,14 +56,22 @@ def write_flickr30k(folder):
     write_lists(folder, "imgs_{}.txt", {"train": "train", "validate": "val", "test": "test"})
 
 
+def write_frames(folder, frames):
+    for k, frame in enumerate(frames):
+        media.write_image(folder / f"{k:05d}.png", frame)
+
+
 def write_msr_vtt(folder):
-    """Clips of 3 to 14 frames: fewer than the 26 that are sampled."""
+    """Clips of 3 to 14 frames: fewer than the 26 that are sampled; one is a folder of its frames."""
     parts = {"train_val": ("TrainValVideo", []), "test": ("TestVideo", [])}
     for number, colour, split, captions in samples():
         videos_folder, listed = parts["test" if split == "test" else "train_val"]
         (folder / videos_folder).mkdir(parents=True, exist_ok=True)
         frames = [picture(colour, 100 * number + k) for k in range(3 + number)]
-        media.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
+        if number == 10:
+            write_frames(folder / videos_folder / f"video{number}", frames)
+        else:
+            media.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
         listed.append(({"video_id": f"video{number}", "split": split, "start time": 0.0}, captions))
     for part, (_, listed) in parts.items():
         sentences = [{"video_id": v["video_id"], "caption": c} for v, captions in listed for c in captions]
@@ -112,6 +120,17 @@ def write_pascal1k(folder):
     """All twelve pictures are to train on."""
     write_images(folder / "images")
     write_token_file(folder / "captions.token")
+
+
+def write_davis(folder):
+    """Two clips of four frames with a red square; the masks show their left halves."""
+    left = np.zeros((48, 64, 3), np.uint8)
+    left[:, :32] = 255
+    for number, clip in enumerate(("one", "two")):
+        write_frames(folder / "JPEGImages" / clip, [picture("red", 10 * number + k) for k in range(4)])
+        write_frames(folder / "Annotations" / clip, [left] * 4)
+    rows = ["clip\tsentence\twords on the mask", "one\tA dog is running.\tdog,running", "two\tdog and dog\tdog"]
+    (folder / "sentences.tsv").write_text("\n".join(rows) + "\n")
 
 
 def write_entities(folder):

@@ -1,5 +1,7 @@
 """Media files to uint8 arrays and back: pictures.py reads whatever is a picture, ffmpeg everything else.
 
+A folder of numbered pictures is a video, whose frames they are.
+
 A frame's index is its place among the decoded frames, never a time: nothing is resampled to a constant rate.
 Frames come as they are displayed (rotation applied), pixel for pixel as stored.
 """
@@ -13,6 +15,7 @@ import shutil
 import subprocess
 import threading
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import ffmpeg
@@ -26,6 +29,7 @@ from vision import pictures
 SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 MAX_RUNS = 1000  # of consecutive frames in one `select` expression: some 50 kB of the command line
 DEFAULT_FPS = 25.0  # where a file does not say how long its frames last
+FOLDER_FPS = 24.0  # of a folder of frames, where nothing can say it: the rate of films, and of DAVIS
 CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
@@ -60,11 +64,21 @@ def ffmpeg_exe():
 # ---------------------------------------------------------------------------------------------- reading
 
 
+def name(path):
+    """What a medium is called: a file without its ending, a folder as it is."""
+    path = Path(os.path.abspath(path))
+    return path.name if path.is_dir() else path.stem
+
+
 def kind(path):
     """What a file holds, by its content: "image" for a still picture, "video" for all else (ffmpeg is to judge it).
 
-    An animated GIF, WebP or PNG is a video. UserError where the file is missing, a folder or empty.
+    An animated GIF, WebP or PNG is a video, and so is a folder of frames. UserError where the file is missing or empty,
+    and for a folder of anything else.
     """
+    if os.path.isdir(path):
+        pictures.frame_files(path)
+        return "video"
     picture = pictures.open_picture(path)
     if picture is None:
         return "video"
@@ -77,10 +91,7 @@ def read_image(path):
 
     16-bit and float pictures are scaled to 8 bits by their full range. UserError where it is broken or truncated.
     """
-    picture = pictures.open_picture(path)
-    if picture is None:
-        raise UserError(f"{path}: not a picture that can be read")
-    return next(pictures.frames(path, picture))
+    return pictures.read(path)
 
 
 def sample_indices(n_frames, n_samples=26):
@@ -98,6 +109,10 @@ def probe(path):
 
     Containers are often wrong about the number of frames and the rate; here both come from the decoded frames.
     """
+    if os.path.isdir(path):
+        for k, frame in pictures.frames_of_folder(path):
+            n_frames, (height, width) = k + 1, frame.shape[:2]
+        return VideoInfo(width, height, FOLDER_FPS, n_frames)
     picture = pictures.open_picture(path)
     if picture is not None:
         durations = []  # [n_frames], milliseconds
@@ -268,8 +283,10 @@ def _video(path):
 def _count_packets(path):
     """The number of packets, nearly always that of the frames, without decoding, and what ffmpeg says against the file.
 
-    0 where nobody knows; the complaint means nothing where there is none.
+    0 where nobody knows; the complaint means nothing where there is none. Of a folder it is the number of its pictures.
     """
+    if os.path.isdir(path):
+        return len(pictures.frame_files(path)), ""
     packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
     with _ffmpeg(path, packets) as (process, finish):
         return sum(not line.startswith(b"#") for line in process.stdout), finish()
@@ -277,8 +294,12 @@ def _count_packets(path):
 
 def _decode(path, wanted, size):
     """Generate the frames uint8 [h, w, 3] at the ascending indices `wanted` (None: all), as far as they come."""
-    picture = pictures.open_picture(path)
-    numbered = _video_frames(path, wanted, size) if picture is None else enumerate(pictures.frames(path, picture))
+    if os.path.isdir(path):
+        numbered = pictures.frames_of_folder(path, wanted)
+    elif (picture := pictures.open_picture(path)) is not None:
+        numbered = enumerate(pictures.frames(path, picture))
+    else:
+        numbered = _video_frames(path, wanted, size)
     kept = None if wanted is None else set(wanted.tolist())
     for k, frame in numbered:
         if kept is None or k in kept:

@@ -1,7 +1,9 @@
-"""Picture files to uint8 arrays by Pillow, whatever their format, mode or orientation; stills and moving ones."""
+"""Picture files to arrays by Pillow, whatever their format, mode or orientation: stills, moving ones, numbered ones."""
 
 import itertools
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,6 +12,7 @@ from system.errors import UserError
 
 # Formats whose further pictures are moments in time; those of a TIFF, MPO or PSD are pages, views or layers.
 MOVING_FORMATS = ("GIF", "WEBP", "PNG", "AVIF", "FLI")
+FRAME_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm")  # in a folder
 
 
 def open_picture(path):
@@ -18,7 +21,7 @@ def open_picture(path):
     UserError where the file is missing, a folder, empty, or a picture broken from its very start.
     """
     if os.path.isdir(path):
-        raise UserError(f"{path}: is a folder, not a media file")
+        raise UserError(f"{path}: is a folder, not a picture")
     try:
         empty = os.path.getsize(path) == 0
         picture = None if empty else Image.open(path)
@@ -42,23 +45,6 @@ def moves(picture):
         return True
 
 
-def frames(path, picture):
-    """Generate the frames of an open picture, uint8 [h, w, 3], and close it: one frame of a still.
-
-    The frames before a defect are good: UserError only where the first one is broken or truncated.
-    """
-    with picture:
-        for k in itertools.count() if moves(picture) else [0]:
-            try:
-                picture.seek(k)
-                frame = rgb(ImageOps.exif_transpose(picture))
-            except Exception as error:  # EOFError after the last frame, and anything in a broken one
-                if k > 0:
-                    return
-                raise UserError(f"{path}: broken picture ({error})") from error
-            yield frame
-
-
 def rgb(picture):
     """A Pillow picture of any mode -> uint8 [h, w, 3], transparency on white, more than 8 bits scaled to 8."""
     if picture.mode.startswith("I") or picture.mode == "F":  # integers of 16 or 32 bits, or floats
@@ -72,3 +58,85 @@ def rgb(picture):
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return np.array(picture.convert("RGB"))
+
+
+def above_zero(picture):
+    """A mask as a Pillow picture of any mode -> bool [h, w]: where its value, or one of its colours, is above 0."""
+    is_gray = picture.mode in ("1", "L", "F") or picture.mode.startswith("I")
+    values = np.asarray(picture if is_gray else picture.convert("RGB"))  # [h, w] or [h, w, 3]
+    return (np.atleast_3d(values) > 0).any(axis=-1)
+
+
+def read(path, to_array=rgb):
+    """Read a picture, of a moving one the first frame -> uint8 [h, w, 3], or what `to_array` makes of it.
+
+    UserError where the file is no picture, broken or truncated.
+    """
+    picture = open_picture(path)
+    if picture is None:
+        raise UserError(f"{path}: not a picture that can be read")
+    return next(frames(path, picture, to_array))
+
+
+def frames(path, picture, to_array=rgb):
+    """Generate the frames of an open picture, each by `to_array` (default: `rgb`), and close it: one of a still.
+
+    The frames before a defect are good: UserError only where the first one is broken or truncated.
+    """
+    with picture:
+        for k in itertools.count() if moves(picture) else [0]:
+            try:
+                picture.seek(k)
+                frame = to_array(ImageOps.exif_transpose(picture))
+            except Exception as error:  # EOFError after the last frame, and anything in a broken one
+                if k > 0:
+                    return
+                raise UserError(f"{path}: broken picture ({error})") from error
+            yield frame
+
+
+# A folder of numbered pictures: the frames of a clip, or its masks
+
+
+def frame_files(folder):
+    """The numbered pictures in a folder, in the order of the numbers in their names: 2 before 10 -> list of Path.
+
+    UserError where there is none, where one has no number, and where they have several endings.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}") from error
+    endings = {name: ending for name in names if (ending := Path(name).suffix.lower()) in FRAME_ENDINGS}
+    if not endings:
+        raise UserError(f"{folder}: a folder without pictures; of a clip it holds the frames: 00000.jpg, 00001.jpg ...")
+    if len(set(endings.values())) > 1:
+        found = ", ".join(sorted(set(endings.values())))
+        raise UserError(f"{folder}: pictures of several endings ({found}); the frames of a clip have one")
+    # [text, number, text, ...]: a name's parts are compared one after the other.
+    parts = {name: re.split(r"([0-9]+)", Path(name).stem) for name in endings}
+    odd = next((name for name, found in sorted(parts.items()) if len(found) == 1), None)
+    if odd is not None:
+        raise UserError(f"{folder}: '{odd}' has no number in its name, by which it would have a place among the frames")
+    keys = {name: [int(part) if k % 2 else part for k, part in enumerate(found)] for name, found in parts.items()}
+    return [Path(folder, name) for name in sorted(keys, key=lambda name: (keys[name], name))]
+
+
+def frames_of_folder(folder, wanted=None, to_array=rgb):
+    """Generate (k, frame) of a folder's numbered pictures, all or those `wanted` (ascending), each read in its turn.
+
+    UserError as for `frame_files`, and where one cannot be read or has another size than the one that came first.
+    """
+    paths, first = frame_files(folder), None
+    for k in range(len(paths)) if wanted is None else wanted:
+        if k >= len(paths):
+            return
+        frame = read(paths[k], to_array)
+        first = (paths[k].name, frame.shape) if first is None else first
+        if frame.shape != first[1]:
+            (height, width), (high, wide) = frame.shape[:2], first[1][:2]
+            raise UserError(
+                f"{paths[k]}: {width} x {height} pixels, but {first[0]} has {wide} x {high}; the frames of a clip have "
+                "one size"
+            )
+        yield k, frame

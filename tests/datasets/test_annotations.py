@@ -160,6 +160,15 @@ def test_msr_vtt_with_all_videos_in_one_folder():
     assert list(media.values()) == msr_vtt_media("videos", "videos")
 
 
+def test_a_video_as_a_folder_of_its_frames():
+    """Where there is a file as well, the file counts: it knows its frame rate."""
+    config = lay_out(
+        "MSR-VTT", {"TestVideo/v2": FOLDER, "TrainValVideo/video0": FOLDER, "TrainValVideo/video0.mp4": ""}
+    )
+    paths = [medium.path.name for medium in annotations.read_media(config).values()]
+    assert paths == ["video0.mp4", "video1.mp4", "v2"]
+
+
 def test_msr_vtt_without_the_test_set():
     media = annotations.read_media(lay_out("MSR-VTT", {TEST_JSON: None, "TestVideo": None}))
     assert list(media.values()) == msr_vtt_media()[:2]

@@ -203,6 +203,8 @@ def test_tables():
     assert "pointing - paper's" not in table["all"][attribution.PAPERS]
     rows = tables.tabulate(results, by_word=True)
     assert list(rows) == ["all", "all animals", "all scenes", "thing"]
+    results.about[2]["kind"] = "animal"
+    assert list(tables.tabulate(results, by_word=True)) == ["all", "thing"]
 
 
 def test_what_is_cut_off_is_summed_up():
@@ -280,21 +282,45 @@ def test_the_frame_that_stands_for_a_clip(when, frame):
 
 def test_scores_of_a_clip(monkeypatch):
     """The curve is that of the word, and what it says of the time of the verb counts."""
+    found = media.VideoInfo(2, 2, 12.0, 4)
     monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
-    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 4))
+    monkeypatch.setattr(media, "probe", lambda path: found)
     curves = np.array([[9.0, 0], [1, 0], [1, 3], [1, 1]])  # [F, T] of "a" and "burns"
     monkeypatch.setattr(saliency, "temporal_curve", lambda model, pooled, ids: curves)
     eye = eye_of({})
     eye.saved.model, eye.saved.vocabulary = None, data_loader.Vocabulary([".", "a", "burns"])
-    medium = Medium("v", Path("v.mp4"), "test", ())
-    case = scoring.Clip(eye, medium, "a burns", lambda several: np.zeros((4, 1, 1, 3)))
+    medium = Medium("v", Path("v.mp4"), "test", ("a burns",))
+    (case,) = scoring.clips(eye, [medium])
+    case.grids = lambda several: np.zeros((4, 1, 1, 3))
     assert case.frame(0) == 3  # of frames 2 and 3
     assert case.score_curve(0)["temporal"] == 1
     assert case.about(0)["kind"] == "verb"
     assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 3 / 8  # in three of four frames half of the pixels
-    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 12.0, 3))
+    found = media.VideoInfo(2, 2, 12.0, 3)
     with pytest.raises(UserError, match=r"v\.mp4: 3 frames can be decoded, its masks have 4"):
-        scoring.Clip(eye, medium, "a burns", None)
+        scoring.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 2))
+    found = media.VideoInfo(3, 2, 12.0, 4)
+    with pytest.raises(UserError, match=r"v\.mp4: the frames have 3 x 2 pixels, their masks 5 x 2"):
+        scoring.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 5))
+
+
+def test_a_word_on_the_masks_is_meant_wherever_it_stands(monkeypatch):
+    """Its map is the mean of those of all its places; it is there while a mask is not empty."""
+    masks = np.zeros((4, 2, 2), bool)
+    masks[1:, 0] = True
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 24.0, 4))
+    words = ["thing", "a", "thing", "xyzzy"]
+    named = scoring.on_masks(words, ("thing", "xyzzy"), masks)
+    maps = np.arange(12).reshape(3, 4, 1, 1) * np.ones((2, 2))
+    eye = eye_of({})
+    eye.maps = lambda method, case: maps.swapaxes(0, 1)  # [F, T, 2, 2]
+    case = scoring.Clip(eye, "v", "v", words, named, masks.shape)
+    assert [one.places for one in named] == [(0, 2), (3,)] and case.steps == [[0, 2], []]
+    thing, unknown = case.maps("best", "mean")
+    assert thing[:, 0, 0].tolist() == [4, 5, 6, 7] and unknown is None
+    assert named[0].when.tolist() == [False, True, True, True] and case.frame(0) == 2
+    assert case.about(0) == {"words": "thing", "kind": "word", "cut_off": 0, "n_seen": 3}
+    assert case.baselines(1)["chance"]["pointing_frame"] == 0.5
 
 
 def test_the_map_of_the_picture_of_a_clip_needs_its_frame_alone(monkeypatch):
