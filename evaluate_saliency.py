@@ -10,8 +10,8 @@ Demo knows where every named thing is in every frame: for each clip of the split
 something (nouns, looks, verbs) are scored. Of photographs the noun phrases are scored that have boxes in Flickr30k
 Entities (Flickr30k, Flickr8k), or the words that name a category with masks (COCO). DAVIS is for real clips, of one's
 own too: folders of frames with masks, and a table of sentences that says which words name what the masks show.
-docs/evaluation.md defines the measures, docs/method.md the methods. To compare with the pointing game of other papers on
-Flickr30k Entities there are their protocols beside ours:
+docs/evaluation.md defines the measures, docs/method.md the methods. To compare with the pointing game of other papers
+on Flickr30k Entities there are their protocols beside ours:
 
     --protocol phrases        every phrase of every caption; found on any of its boxes
     --protocol large_phrases  those alone whose boxes together cover at least 5 % of the photograph (Akbari et al., CVPR
