@@ -5,8 +5,10 @@ RUN := $(VENV)/bin/python
 # Exactly the versions that were tested; without `-c constraints.txt` pip takes the newest that pyproject.toml allows.
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+PHOTOGRAPHS := Flickr8k COCO PASCAL1k
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format flickr8k bench bench-scale clean
+.PHONY: help demo test test-quick lint format captioner bench bench-scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,10 +30,10 @@ format: $(VENV)/.installed-dev ## format and lint, mended
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-flickr8k: $(VENV)/.installed ## the bundled captioner once more, from a Flickr8k that is linked as DATA/Flickr8k (an hour)
-	$(RUN) preprocessing.py --dataset Flickr8k
-	$(RUN) run_s2vt.py --dataset Flickr8k --train
-	$(RUN) run_s2vt.py --dataset Flickr8k --export experiments/flickr8k --checkpoint 6600
+captioner: $(VENV)/.installed ## the bundled captioner once more, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (two hours)
+	$(RUN) preprocessing.py --dataset $(PHOTOGRAPHS)
+	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs
+	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner
 
 bench: $(VENV)/.installed ## each stage beside the plain way: benchmarks/README.md
 	$(RUN) benchmarks/bench.py

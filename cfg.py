@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from system.errors import UserError
 
-BUNDLED = Path(__file__).parent / "experiments/pretrained/flickr8k"  # the captioner that comes with the program
+BUNDLED = Path(__file__).parent / "experiments/pretrained/photographs"  # the captioner that comes with the program
 
 
 def output_folder(experiment, name=""):
@@ -205,19 +205,20 @@ FLICKR8K = Config(
     data_dir="DATA/Flickr8k",
     experiment="experiments/Flickr8k",
     media="image",
-    cnn="efficientnet_lite0",
+    cnn="efficientnet_lite2",
     dim_hidden=512,
     word_count_threshold=5,
     captions_per_medium=5,
-    n_epochs=22,
+    n_epochs=19,
     learning_rate=1e-3,
     learning_rate_schedule="cosine",
     ema_decay=0.999,
     label_smoothing=0.1,
+    naming_weight=0.05,
     flip_probability=0.5,
     self_critical_epochs=5,
     save_every_n_epoch=1.0,
-    max_to_keep=22,
+    max_to_keep=19,
     beam_size=8,
     length_penalty=1.3,
     saliency_input_size=512,

@@ -3,7 +3,7 @@
     python evaluate_saliency.py --dataset Demo
     python evaluate_saliency.py --dataset COCO --methods all --faithfulness
     python evaluate_saliency.py --dataset DAVIS --methods single_descriptor best
-    python evaluate_saliency.py --dataset Flickr8k --split validate --experiment experiments/pretrained/flickr8k \\
+    python evaluate_saliency.py --dataset Flickr8k --split validate --experiment experiments/pretrained/photographs \\
         --methods single_descriptor best --limit 100
 
 Demo knows where every named thing is in every frame: for each clip of the split the words of a caption that name

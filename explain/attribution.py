@@ -36,13 +36,14 @@ class Scene:
     """A picture as the captioner `model` sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
 
     Axes: C = Gy * Gx cells, N descriptors that the captioner reads, M masks, T words. levels: of the captioner's
-    pyramid (data_loader.as_sequence).
+    pyramid (data_loader.as_sequence). names: whether it has learnt to name what it sees (captioner/naming.py).
     """
 
     model: object
     grid: np.ndarray
     blank: np.ndarray
     levels: tuple = ()
+    names: bool = False
 
     @functools.cached_property
     def reading(self):
@@ -60,6 +61,15 @@ class Scene:
     def blank_cells(self):
         """[C, D]."""
         return tf.constant(self.blank.reshape(-1, self.grid.shape[-1]), tf.float32)
+
+    @property
+    def grey(self):
+        """The mean of the grey cells [1, D]."""
+        return tf.reduce_mean(self.blank_cells, axis=0, keepdims=True)
+
+    def linear_map(self, slopes):
+        """Slopes at the mean grey cell [T, D], times each cell less that -> [T, Gy, Gx]."""
+        return self.as_map(slopes @ tf.transpose(self.cells - self.grey))
 
     def as_map(self, values):
         """[T, C] -> [T, Gy, Gx]."""
@@ -105,6 +115,16 @@ def _cell_gradients(model, cells, reading, word_ids):
     return tape.gradient(total, copies)
 
 
+@tf.function(reduce_retracing=True)
+def _naming_gradients(model, cell, word_ids):
+    """The gradient of each word's score as a name of the cell [1, D] -> [T, D]."""
+    copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        total = tf.reduce_sum(tf.gather(model.name_scores(copies), word_ids, batch_dims=1))
+    return tape.gradient(total, copies)
+
+
 # The methods: (scene, word_ids [T]) -> [T, Gy, Gx]
 
 
@@ -121,18 +141,24 @@ def single_minus_blank(scene, word_ids):
 def single_linear(scene, word_ids):
     """`single_descriptor` to the first order: its gradient at the mean grey cell, times the cell less that."""
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-    grey = tf.reduce_mean(scene.blank_cells, axis=0, keepdims=True)  # [1, D]
-    gradients = _cell_gradients(scene.model, grey, tf.ones([1, 1]), word_ids)[:, 0]  # [T, D]
-    return scene.as_map(gradients @ tf.transpose(scene.cells - grey))
+    return scene.linear_map(_cell_gradients(scene.model, scene.grey, tf.ones([1, 1]), word_ids)[:, 0])
+
+
+def naming_linear(scene, word_ids):
+    """The same of the words' scores as names of the cell (captioner/naming.py), whatever the sentence."""
+    return scene.linear_map(_naming_gradients(scene.model, scene.grey, tf.constant(np.asarray(word_ids), tf.int32)))
 
 
 def best(scene, word_ids):
     """`single_linear` of descriptors from several sizes of the picture (`MULTI_SCALE`), with what stands around a cell.
 
     (12) a Gaussian of the map with a sigma of SURROUNDINGS. Beyond the edge of the picture there is 0, as there is for
-    the mean grey cell.
+    the mean grey cell. A captioner that has learnt to name what it sees is asked for the words in that way as well
+    (14).
     """
     maps = single_linear(scene, word_ids)
+    if scene.names:
+        maps = maps + naming_linear(scene, word_ids)
     sigma = [SURROUNDINGS * side for side in maps.shape[1:]]
     return scipy.ndimage.gaussian_filter(maps, sigma, mode="constant", axes=(1, 2))
 

@@ -99,7 +99,7 @@ def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None):
 def scene(saved, extractor, grid):
     """A frame [Gy, Gx, D], which `extractor` has seen, as the captioner reads it -> attribution.Scene."""
     levels = saved.config.pyramid_levels if saved.config.media == "image" else (1,)
-    return attribution.Scene(saved.model, grid, blank_grid(extractor), levels)
+    return attribution.Scene(saved.model, grid, blank_grid(extractor), levels, saved.config.naming_weight > 0)
 
 
 def load_cnn(saved, multi_scale=False):

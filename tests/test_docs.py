@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     path
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), ROOT / "experiments/pretrained/flickr8k/MODEL_CARD.md")
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), ROOT / "experiments/pretrained/photographs/MODEL_CARD.md")
     if not path.is_relative_to(ROOT / "DATA") or path.name == "README.md"
 ]
 SCRIPTS = ("preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py", "demo.py")

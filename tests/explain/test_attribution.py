@@ -1,7 +1,11 @@
 """Every method on a captioner of random weights, and on words that have nothing to do with the picture."""
 
+import dataclasses
+import types
+
 import numpy as np
 import pytest
+import scipy.ndimage
 
 import data_loader
 import s2vt_model
@@ -97,13 +101,30 @@ def test_best_adds_what_stands_around_a_cell(monkeypatch):
     maps = np.zeros((3, 20, 10), np.float32)
     maps[0, 9, 4], maps[1, 0, 0], maps[2] = 1, 1, 1
     monkeypatch.setattr(attribution, "single_linear", lambda scene, word_ids: maps)
-    inside, corner, everywhere = attribution.best(None, None)
+    inside, corner, everywhere = attribution.best(types.SimpleNamespace(names=False), None)
     below, beside = np.exp(-0.5 * (np.array([3 / 20, 2 / 10]) / attribution.SURROUNDINGS) ** 2)
     assert inside[12, 4] == pytest.approx(inside[9, 4] * below, rel=1e-3)
     assert inside[9, 6] == pytest.approx(inside[9, 4] * beside, rel=1e-3)
     assert inside.sum() == pytest.approx(1, abs=1e-3)
     assert corner[0, 0] == corner.max() == pytest.approx(inside[9, 4], rel=1e-3)  # nothing comes back from the edge
     assert everywhere[10, 5] == pytest.approx(1, abs=1e-3) and everywhere[0, 0] < 0.6
+
+
+def test_naming_linear_by_differences(scene):
+    maps, step = attribution.naming_linear(scene, WORDS), 1e-2
+    grey = scene.blank.reshape(-1, 5).mean(axis=0)
+    for row, column in ((0, 1), (3, 2)):
+        away = step * (scene.grid[row, column] - grey)
+        more, less = scene.model.name_scores(np.stack([grey + away, grey - away])).numpy()[:, WORDS]
+        np.testing.assert_allclose(maps[:, row, column], (more - less) / (2 * step), atol=2e-3)
+
+
+def test_best_asks_for_names_where_they_were_learnt(scene):
+    by_sentence = attribution.best(scene, WORDS)
+    by_both = attribution.best(dataclasses.replace(scene, names=True), WORDS)
+    sigma = [0, 4 * attribution.SURROUNDINGS, 3 * attribution.SURROUNDINGS]
+    by_name = scipy.ndimage.gaussian_filter(attribution.naming_linear(scene, WORDS), sigma, mode="constant")
+    np.testing.assert_allclose(by_both, by_sentence + by_name, atol=1e-5)
 
 
 def test_gradients_by_differences(scene):
