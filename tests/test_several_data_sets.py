@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import cfg
 from tests.commands import SMALL, run, settings
 from tests.tiny_data import write_coco_captions, write_flickr8k, write_msr_vtt, write_pascal1k
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 THREE = ("--dataset", "Flickr8k", "COCO", "PASCAL1k")
 RECIPE = ["self_critical_epochs=1", "word_count_threshold=1", "captions_per_medium=2", "max_to_keep=1"]
-WAY = "efficientnet_lite0-whole-float16"
+WAY = cfg.DATASETS["Flickr8k"].descriptors_dir.name
 
 
 @pytest.fixture(scope="module")
