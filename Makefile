@@ -30,7 +30,7 @@ format: $(VENV)/.installed-dev ## format and lint, mended
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-captioner: $(VENV)/.installed ## the bundled captioner once more, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (two hours)
+captioner: $(VENV)/.installed ## the bundled captioner once more, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (over an hour)
 	$(RUN) preprocessing.py --dataset $(PHOTOGRAPHS)
 	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs
 	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner

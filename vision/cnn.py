@@ -92,16 +92,18 @@ CNNS = {
         preprocess=lambda frames: frames / 127.5 - 1,
         build=_inception_v3,
     ),
+    **{  # 256 -> 8 x 8, weights from an installed package
+        name: CNN(
+            input_size=256,
+            stride=32,
+            margin=0,
+            dim=efficientnet_lite.DIM,
+            preprocess=efficientnet_lite.preprocess,
+            build=functools.partial(_efficientnet_lite, name),
+        )
+        for name in efficientnet_lite.VARIANTS
+    },
 }
-for _name in efficientnet_lite.VARIANTS:  # 256 -> 8 x 8, weights from an installed package
-    CNNS[_name] = CNN(
-        input_size=256,
-        stride=32,
-        margin=0,
-        dim=efficientnet_lite.DIM,
-        preprocess=efficientnet_lite.preprocess,
-        build=functools.partial(_efficientnet_lite, _name),
-    )
 
 
 def _entry(name):
