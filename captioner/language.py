@@ -41,4 +41,4 @@ def pretrain(step, model, vocabulary, captions, config):
     parts = np.array_split(order, n_steps(captions, config))
     for number, chosen in enumerate(tqdm(parts, unit="step", desc="captions without pictures")):
         length = int(masks[chosen].sum(axis=1).max())
-        step(nothing, ids[chosen, :length], masks[chosen, :length], (config.seed, number))
+        step((config.seed, number), nothing, ids[chosen, :length], masks[chosen, :length])

@@ -43,7 +43,9 @@ def test_a_caption_that_breaks_off_is_worth_less():
     ]
     model, optimizer = model_and_optimizer()
     vocabulary = Vocabulary([".", "red", "a", "square"])
-    trained = self_critical.SelfCritical(model, optimizer, vocabulary, "float32", media, media)
+    trained = self_critical.SelfCritical(
+        model, optimizer, vocabulary, training.batch_signature(model, "float32"), media, media
+    )
     whole, cut_off = (trained.reward.score("v0", words) for words in (["a", "red", "square", "."], ["a", "red", "."]))
     assert trained.reward.score("v0", ["a", "red", "square"]) < whole
     assert cut_off < whole / 2
@@ -64,7 +66,9 @@ def test_what_is_rewarded_becomes_likelier():
     ]
     vocabulary = Vocabulary([".", "red", "a", "square"])
     model, optimizer = model_and_optimizer()
-    trained = self_critical.SelfCritical(model, optimizer, vocabulary, "float32", media, media)
+    trained = self_critical.SelfCritical(
+        model, optimizer, vocabulary, training.batch_signature(model, "float32"), media, media
+    )
     descriptors = np.zeros((4, 1, 2), np.float32)
     descriptors[:, 0] = [[1, 1], [-1, 1], [1, -1], [-1, -1]]
     ids = [medium.id for medium in media]
@@ -83,7 +87,9 @@ def test_steps_depend_on_weights_and_seed_alone():
     ]
     vocabulary = Vocabulary([".", "red", "a", "square"])
     model, optimizer = model_and_optimizer()
-    trained = self_critical.SelfCritical(model, optimizer, vocabulary, "float32", media, media)
+    trained = self_critical.SelfCritical(
+        model, optimizer, vocabulary, training.batch_signature(model, "float32"), media, media
+    )
     given = np.zeros((2, 1), np.int32), np.ones((2, 1), np.float32)
     weights, moments, results = model.reference_weights(), [one.numpy() for one in optimizer.variables], []
     for seed in (3, 3, 4):
