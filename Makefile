@@ -6,6 +6,8 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 PHOTOGRAPHS := Flickr8k COCO PASCAL1k
+# PRECISION=bfloat16 trains in half the time on a processor that multiplies in it.
+PRECISION ?= float32
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint format captioner bench bench-scale clean
@@ -32,8 +34,8 @@ format: $(VENV)/.installed-dev ## format and lint, mended
 
 captioner: $(VENV)/.installed ## the bundled captioner once more, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (over an hour)
 	$(RUN) preprocessing.py --dataset $(PHOTOGRAPHS)
-	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs
-	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner
+	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs --set precision=$(PRECISION)
+	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner --set precision=float32
 
 bench: $(VENV)/.installed ## each stage beside the plain way: benchmarks/README.md
 	$(RUN) benchmarks/bench.py

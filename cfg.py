@@ -121,7 +121,6 @@ class Training:
     """Stage 2's training: captioner/training.py, and what data_loader.py draws at random for it."""
 
     word_count_threshold: int = setting(1, AT_LEAST_1)
-    caption_text: str | None = None  # "a.token,b.txt": files of captions without pictures, read first: language.py
     batch_size: int = setting(100, AT_LEAST_1)
     captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
     n_epochs: int = setting(10, AT_LEAST_1)

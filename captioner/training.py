@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import cfg
 import data_loader
-from captioner import checkpoint, language, naming, related_words, self_critical
+from captioner import checkpoint, naming, related_words, self_critical
 from datasets import annotations, store
 from system import files
 from system.errors import UserError
@@ -229,16 +229,11 @@ def start(config):
     train = stored.usable(annotations.split_media(media, "train"))
     captions = [caption for medium in train for caption in medium.captions]
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
-    text = language.read_captions(config.caption_text.split(",")) if config.caption_text else []
-    vocabulary.related = related_words.related_words(captions + text, vocabulary.words[1:])
+    vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])
     dim_image = stored.load(train[0].id).shape[-1]
     model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
     trainer = Trainer(config, vocabulary, model, media)
     remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing
-    if text:
-        optimizer = make_optimizer(dataclasses.replace(config, ema_decay=0.0), language.n_steps(text, config))
-        step = make_step(model, optimizer, "float32")
-        language.pretrain(step, model, vocabulary, text, config)
     return trainer
 
 
