@@ -49,13 +49,15 @@ clean: ## remove the environment and caches
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is older than 3.10: name a newer one with make PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV) && $(INSTALL) setuptools || { rm -rf $(VENV); exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
 
 $(VENV)/.installed: requirements.txt pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) setuptools
 	$(INSTALL) --no-build-isolation -e .
 	touch $@
 
 # An extra of pyproject.toml; the program itself comes with it.
 $(VENV)/.installed-%: requirements.txt pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) setuptools
 	$(INSTALL) --no-build-isolation -e '.[$*]'
 	touch $(VENV)/.installed $@
