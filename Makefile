@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 PHOTOGRAPHS := Flickr8k COCO PASCAL1k
-# PRECISION=bfloat16 trains in half the time on a processor that multiplies in it.
+# PRECISION=bfloat16 trains sooner on a processor that multiplies in it.
 PRECISION ?= float32
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev ## format and lint, mended
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-captioner: $(VENV)/.installed ## the bundled captioner once more, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (over an hour)
+captioner: $(VENV)/.installed ## a captioner of photographs as the bundled one, from Flickr8k, COCO and PASCAL1k as linked under DATA/ (over an hour)
 	$(RUN) preprocessing.py --dataset $(PHOTOGRAPHS)
 	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs --set precision=$(PRECISION)
 	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner --set precision=float32

@@ -206,9 +206,7 @@ class S2VT(keras.layers.Layer):
         With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight.
         """
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
-        encoder_seed, word_seed, output_seed = (
-            tf.random.experimental.stateless_fold_in(seed, k) for k in range(3)
-        )  # 3, 4: names
+        encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
         factors, (order, sizes, places) = self._factors(), _pack(mask)
         media = order // (tf.shape(caption)[0] // tf.shape(descriptors)[0])  # the medium of each caption
         state = [tf.gather(part, media) for part in self._encode(factors, descriptors, input_keep, encoder_seed)]
@@ -247,6 +245,7 @@ class S2VT(keras.layers.Layer):
         `seed` (two integers) fixes the dropout of a training step.
         """
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
+        # Others than those of the captions.
         encoder_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3, 5))
         factors = self._factors()
         c, h = self._encode(factors, descriptors[:, None], input_keep, encoder_seed)
