@@ -41,7 +41,7 @@ TRUTH = {
 }
 SCORED_WHOLE = ("COCO", "DAVIS")  # without a split, and by default with the bundled captioner
 CLIPS = ("Demo", "DAVIS")
-SEVERAL_SIZES = {False: "one size", True: "several sizes"}  # in which the CNN looks
+SEVERAL_SIZES = {False: "one size", True: "several sizes, mirrored"}  # in which the CNN looks
 
 
 def parse_args(argv=None):

@@ -181,10 +181,10 @@ class Extractor:
 
 
 class MultiScale:
-    """A CNN that looks at frames in several sizes: the grids, each enlarged to the finest, are averaged.
+    """A CNN that looks at frames in several sizes, and at their mirror images: the mean of the grids.
 
-    A larger size shows more of small things, a smaller one more of what stands around them. Called as an Extractor is,
-    with frames of the largest size.
+    A larger size shows more of small things, a smaller one more of what stands around them; grids are enlarged to the
+    finest. Called as an Extractor is, with frames of the largest size.
     """
 
     def __init__(self, extractors):
@@ -202,7 +202,8 @@ class MultiScale:
         total = 0
         for extractor in self.extractors:
             small = np.stack([geometry.fit_whole(frame, extractor.input_size) for frame in frames])
-            channels = np.moveaxis(extractor(small), -1, 1)  # [n, D, gy, gx]
+            mirrored = extractor(np.ascontiguousarray(small[:, :, ::-1]))[:, :, ::-1]  # and back: [n, gy, gx, D]
+            channels = np.moveaxis((extractor(small) + mirrored) / 2, -1, 1)  # [n, D, gy, gx]
             total += geometry.enlarge(channels, *self.grid)  # [n, D, Gy, Gx]
         return np.ascontiguousarray(np.moveaxis(total / len(self.extractors), 1, -1))
 

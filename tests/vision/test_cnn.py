@@ -264,6 +264,18 @@ def test_several_sizes_are_enlarged_and_averaged():
     np.testing.assert_allclose(grids[0, :, :, 0], [[50, 150], [50, 150]], atol=1)  # of 100, and of 0 and 200
 
 
+def test_what_a_cnn_says_of_one_side_alone_is_shared_with_the_other():
+    class Left(Averages):
+        """A CNN that sees more on the left."""
+
+        def __call__(self, frames):
+            return super().__call__(frames) * np.array([3, 1], np.float32)[None, None, :, None]
+
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    frames[0, :, 4:] = 200  # the right half
+    np.testing.assert_allclose(cnn.MultiScale([Left(2)])(frames)[0, :, :, 0], [[0, 400], [0, 400]])
+
+
 def test_one_size_of_several_is_the_size_of_captioning(monkeypatch):
     """Whatever the CNN's margin: 2, 4 and 8 cells."""
     monkeypatch.setattr(descriptors, "load_cnn", lambda config: Averages(2))
