@@ -218,10 +218,22 @@ def saliency(rounds):
 
 def write_clip(path, n_frames=FRAMES):
     """A clip of 640 x 360 with movement everywhere."""
-    from vision import media
+    from vision import ffmpeg_process
 
     source = f"testsrc2=size=640x360:rate={FPS},trim=end_frame={n_frames}"
-    command = [media.ffmpeg_exe(), "-v", "error", "-y", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", path]
+    command = [
+        ffmpeg_process.ffmpeg_exe(),
+        "-v",
+        "error",
+        "-y",
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-pix_fmt",
+        "yuv420p",
+        path,
+    ]
     subprocess.run(command, check=True)
 
 

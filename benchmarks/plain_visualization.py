@@ -17,12 +17,12 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's own modules
 
 from system import device, errors
-from vision import media
+from vision import ffmpeg_process
 
 
 def write_jpegs(clip, folder):
     """All frames of a clip as JPEG files -> their paths, in order."""
-    command = [media.ffmpeg_exe(), "-v", "error", "-i", clip, "-q:v", "2", f"{folder}/%06d.jpg"]
+    command = [ffmpeg_process.ffmpeg_exe(), "-v", "error", "-i", clip, "-q:v", "2", f"{folder}/%06d.jpg"]
     subprocess.run(command, check=True)
     return sorted(Path(folder).glob("*.jpg"))
 
@@ -69,7 +69,7 @@ def main():
 
     import saliency
     from captioner import checkpoint
-    from vision import cnn
+    from vision import cnn, ffmpeg_process
 
     saved = checkpoint.load(checkpoint.choose(experiment))
     extractor = cnn.load(saved.config.cnn, saved.config.cnn_weights)
@@ -88,7 +88,7 @@ def main():
         for path, frame_maps in zip(paths, maps, strict=True):
             figure.draw(np.asarray(Image.open(path)), frame_maps, path.with_suffix(".png"))
         pictures = ["-framerate", "30", "-i", f"{folder}/%06d.png", "-c:v", "libx264", "-pix_fmt", "yuv420p"]
-        subprocess.run([media.ffmpeg_exe(), "-v", "error", "-y", *pictures, output], check=True)
+        subprocess.run([ffmpeg_process.ffmpeg_exe(), "-v", "error", "-y", *pictures, output], check=True)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import subprocess
 
 import numpy as np
 
-from vision import media
+from vision import ffmpeg_process, media
 
 STEP = 5  # of brightness from one numbered frame to the next
 
 
 def run_ffmpeg(*arguments, data=None):
-    command = [media.ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
+    command = [ffmpeg_process.ffmpeg_exe(), "-y", "-v", "error", *map(str, arguments)]
     subprocess.run(command, input=data, check=True, stdout=subprocess.PIPE)
 
 

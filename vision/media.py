@@ -7,13 +7,10 @@ Frames come as they are displayed (rotation applied), pixel for pixel as stored.
 """
 
 import contextlib
-import functools
 import itertools
 import os
 import re
-import shutil
 import subprocess
-import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +21,23 @@ from PIL import Image
 
 from system import files
 from system.errors import UserError
-from vision import pictures
+from vision import ffmpeg_process, pictures
 
 SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 MAX_RUNS = 1000  # of consecutive frames in one `select` expression: some 50 kB of the command line
 DEFAULT_FPS = 25.0  # where a file does not say how long its frames last
 FOLDER_FPS = 24.0  # of a folder of frames, where nothing can say it: the rate of films, and of DAVIS
-CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
+# What ffmpeg may take a file for, whatever its ending: containers and streams that hold their pictures themselves. A
+# list of other files (DASH, HLS, concat, image2), a script or a device could show what else lies on the disk.
+CONTAINERS = (
+    "mov,matroska,avi,asf,flv,live_flv,mpegts,mpeg,mpegvideo,ogg,rm,mxf,gxf,lxf,nut,nuv,wtv,dv,swf,ivf,ivr,obu,av1,"
+    "h261,h263,h264,hevc,vvc,evc,apv,avs2,avs3,cavsvideo,dirac,dnxhd,m4v,mjpeg,mjpeg_2000,vc1,vc1test,yuv4mpegpipe,"
+    "4xm,amv,bink,cine,dhav,dxa,film_cpk,flic,mv,nsv,pva,psxstr,r3d,roq,rpl,ser,smk,thp,ty,vividas,vivo,vmd"
+)
+JPEG_XL = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"  # how such a picture begins, which ffmpeg reads and Pillow does not
+HDR = "smpte2084", "arib-std-b67"  # PQ and HLG, as ffmpeg calls the transfer functions of high dynamic range
+HDR_WHITE = 203  # cd/m2: what counts as white in HDR (ITU-R BT.2408)
+BATCH_BYTES = 1 << 28  # of a batch of frames, at most: two of 8K
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
 
@@ -41,24 +48,6 @@ class VideoInfo(NamedTuple):
     height: int
     fps: float
     n_frames: int
-
-
-@functools.cache
-def ffmpeg_exe():
-    """The path of ffmpeg: the system's where that can do what is asked of it here, else imageio-ffmpeg's.
-
-    The system's is tried out first, because it may be older than 5.1 (no -fps_mode) or built without x264.
-    """
-    system = shutil.which("ffmpeg")
-    trial = "-v quiet -nostdin -f lavfi -i color=s=16x16:d=0.04 -fps_mode passthrough -c:v libx264 -f null -"
-    if system and subprocess.run([system, *trial.split()], stdin=subprocess.DEVNULL).returncode == 0:
-        return system
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError):
-        raise UserError("no ffmpeg (5.1 or newer, with x264) was found: install it or imageio-ffmpeg") from None
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -81,7 +70,7 @@ def kind(path):
         return "video"
     picture = pictures.open_picture(path)
     if picture is None:
-        return "video"
+        return "image" if _is_jpeg_xl(path) else "video"
     with picture:
         return "video" if pictures.moves(picture) else "image"
 
@@ -89,8 +78,11 @@ def kind(path):
 def read_image(path):
     """Read a picture of any mode -> uint8 [h, w, 3], turned as its EXIF says, transparency on white.
 
-    16-bit and float pictures are scaled to 8 bits by their full range. UserError where it is broken or truncated.
+    16-bit and float pictures are scaled to 8 bits by their full range, very large ones are read at a half or less
+    (pictures.REDUCED_PIXELS). UserError where it is broken, truncated or larger than pictures.MAX_PIXELS.
     """
+    if os.path.isfile(path) and _is_jpeg_xl(path):
+        return next(read_frames(path, [0]))[0]
     return pictures.read(path)
 
 
@@ -125,7 +117,7 @@ def probe(path):
     # A wrapped frame is not copied, so that the checksum that framecrc prints beside its time costs nothing.
     options = {"format": "framecrc", "vcodec": "wrapped_avframe", "enc_time_base": TICK}
     n_frames = first = last = 0
-    with _ffmpeg(path, _video(path).output("pipe:", fps_mode="passthrough", **options)) as (process, finish):
+    with ffmpeg_process.run(path, _video(path).output("pipe:", fps_mode="passthrough", **options)) as (process, finish):
         for line in process.stdout:
             if line.startswith(b"#dimensions"):  # "#dimensions 0: 640x360"
                 width, height = map(int, line.split()[-1].split(b"x"))
@@ -146,9 +138,9 @@ def probe(path):
 def read_frames(path, indices=None, size=None, batch_size=32):
     """Generate the frames of a video, all or those of `indices`, in batches uint8 [b, h, w, 3] with b <= batch_size.
 
-    `indices` count decoded frames and ascend; a repeated one is decoded once and given again. `size` (width, height)
-    squashes the whole frame, else it keeps its own. What decodes before and after a defect is good: UserError only
-    where an index never comes, or no frame at all decodes.
+    Batches of large frames have fewer (BATCH_BYTES). `indices` count decoded frames and ascend; a repeated one is
+    decoded once and given again. `size` (width, height) squashes the whole frame, else it keeps its own. What decodes
+    before and after a defect is good: UserError only where an index never comes, or no frame at all decodes.
     """
     if indices is not None and len(indices) == 0:
         return
@@ -159,7 +151,7 @@ def read_frames(path, indices=None, size=None, batch_size=32):
             came += 1
             for _ in range(times):
                 batch.append(frame)
-                if len(batch) == batch_size:
+                if len(batch) == batch_size or len(batch) * frame.nbytes > BATCH_BYTES // 2:
                     yield np.stack(batch)
                     batch = []
     if wanted is not None and came < len(wanted):
@@ -177,7 +169,7 @@ def sample_frames(path, n_samples, size, whole=False):
     # it does is seen in the same pass: the last frame that it promises has to come, and the one after it must not.
     # Only where the guess fails are the frames counted by decoding, which takes a second pass.
     n_frames, complaint = _count_packets(path)
-    if whole and any(words in complaint for words in CUT_OFF):
+    if whole and any(words in complaint for words in ffmpeg_process.CUT_OFF):
         raise UserError(f"{path}: cut off ({complaint})")
     if n_frames > 0:
         indices = sample_indices(n_frames, n_samples)
@@ -232,52 +224,23 @@ def write_gif(path, frames, fps):
 # ---------------------------------------------------------------------------------------------- ffmpeg
 
 
-@contextlib.contextmanager
-def _ffmpeg(path, graph, **pipes):
-    """Run an ffmpeg-python graph that reads or writes `path`, and leave no process behind: yields it and `finish`.
-
-    `finish()` waits for its end and returns the reason of a failure; UserError where a signal ended it.
-    """
-    graph = graph.global_args("-nostdin", "-hide_banner", "-v", "error")
-    command = graph.compile(cmd=ffmpeg_exe(), overwrite_output=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
-    complaints = []
-
-    def listen():  # to every line, or ffmpeg would wait on a full pipe; the first one names the cause, or a cut end
-        for line in process.stderr:
-            said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
-            if not complaints or any(words in said for words in CUT_OFF):
-                complaints[:] = [said]
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-
-    def finish():
-        status = process.wait()
-        listener.join()
-        if status < 0:
-            raise UserError(f"{path}: ffmpeg was ended by signal {-status}")
-        complaint = complaints[0] if complaints else "ffmpeg made nothing of it"
-        return "no video in it" if "matches no streams" in complaint else complaint
-
-    try:
-        yield process, finish
-    finally:
-        process.kill()
-        listener.join()
-        with contextlib.suppress(BrokenPipeError), process:  # closes its pipes and waits for it
-            pass
-
-
-def _url(path):
-    """A name that ffmpeg takes as it stands, whatever its characters."""
-    return f"file:{os.path.abspath(path)}"
-
-
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
+    allowed = {"format_whitelist": "jpegxl_pipe" if _is_jpeg_xl(path) else CONTAINERS, "protocol_whitelist": "file"}
     # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
-    return ffmpeg.input(_url(path), reinit_filter=0)["V:0"]
+    return ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **allowed)["V:0"]
+
+
+def _is_jpeg_xl(path):
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read(12).startswith(JPEG_XL)
+    return False
+
+
+def _is_hdr(path):
+    """Whether a video's brightness is that of high dynamic range, by what ffmpeg says of its first stream."""
+    streams = re.findall(r"^ *Stream #.* Video: .*$", ffmpeg_process.describe(_video(path)), re.MULTILINE)
+    return any(transfer in streams[0] for transfer in HDR) if streams else False
 
 
 def _count_packets(path):
@@ -288,7 +251,7 @@ def _count_packets(path):
     if os.path.isdir(path):
         return len(pictures.frame_files(path)), ""
     packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
-    with _ffmpeg(path, packets) as (process, finish):
+    with ffmpeg_process.run(path, packets) as (process, finish):
         return sum(not line.startswith(b"#") for line in process.stdout), finish()
 
 
@@ -322,16 +285,25 @@ def _video_frames(path, wanted, size):
         indices = itertools.chain.from_iterable(range(first, last + 1) for first, last in spans)
     width, height = size or ("iw", "ih")
     video = video.filter("scale", width, height, flags=SCALER)
+    if _is_hdr(path):
+        video = _tone_mapped(video)
     # PPM is raw RGB, each frame with its size before it.
     graph = video.output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough")
     came = False
-    with _ffmpeg(path, graph) as (process, finish):
+    with ffmpeg_process.run(path, graph) as (process, finish):
         for k, frame in zip(indices, _read_ppm(process.stdout), strict=False):
             came = True
             yield k, frame
         complaint = finish()
     if not came and (wanted is None or wanted[0] == 0):
         raise UserError(f"{path}: {complaint}")
+
+
+def _tone_mapped(video):
+    """Frames of high dynamic range brought to the usual one: linear light, what is brighter than white compressed."""
+    video = video.filter("zscale", transfer="linear", npl=HDR_WHITE).filter("format", "gbrpf32le")
+    video = video.filter("zscale", primaries="bt709").filter("tonemap", "mobius")
+    return video.filter("zscale", transfer="bt709", matrix="bt709", range="tv")
 
 
 def _within(spans):
@@ -373,8 +345,8 @@ def _encode(path, frames, fps, filters, options):
     rate = Fraction(fps).limit_denominator(1001)  # 29.97003 is 30000/1001
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(rate))
     with _whole(path) as partial:
-        graph = filters(source).output(_url(partial), **options)
-        with _ffmpeg(path, graph, stdin=subprocess.PIPE) as (process, finish):
+        graph = filters(source).output(ffmpeg_process.url(partial), **options)
+        with ffmpeg_process.run(path, graph, stdin=subprocess.PIPE) as (process, finish):
             try:
                 for frame in itertools.chain([first], frames):
                     if frame.shape != first.shape:

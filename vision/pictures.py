@@ -1,14 +1,32 @@
-"""Picture files to arrays by Pillow, whatever their format, mode or orientation: stills, moving ones, numbered ones."""
+"""Picture files to arrays by Pillow, whatever their format, mode or orientation: stills, moving ones, numbered ones.
+
+What a picture may ask of the machine is bounded: formats that run programs (PostScript) are not opened at all, one of
+more than MAX_PIXELS is refused before it is decoded, and one of more than REDUCED_PIXELS is read at a half, a third ...
+"""
 
 import itertools
+import math
 import os
 import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pillow_heif
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from system.errors import UserError
+
+pillow_heif.register_heif_opener()
+
+FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "FLI", "GIF", "HEIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD"),
+    *("QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+DNG_VERSION, SUBFILE_TYPE, THUMBNAIL = 50706, 254, 1  # tags of TIFF, and the bit of a reduced version of a picture
+MAX_PIXELS = 220_000_000  # phones take 200 megapixels; Pillow needs four bytes for each
+REDUCED_PIXELS = 40_000_000  # 8K and most cameras have fewer
+Image.MAX_IMAGE_PIXELS = None  # the limit is ours, above
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB: programs keep their whole settings in a PNG
 
 # Formats whose further pictures are moments in time; those of a TIFF, MPO or PSD are pages, views or layers.
 MOVING_FORMATS = ("GIF", "WEBP", "PNG", "AVIF", "FLI")
@@ -18,23 +36,36 @@ FRAME_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".av
 def open_picture(path):
     """Open a file with Pillow -> the picture, to be closed by the caller, or None where the file is no picture.
 
-    UserError where the file is missing, a folder, empty, or a picture broken from its very start.
+    UserError where the file is missing, a folder, empty, too large, or a picture broken from its very start.
     """
     if os.path.isdir(path):
         raise UserError(f"{path}: is a folder, not a picture")
     try:
         empty = os.path.getsize(path) == 0
-        picture = None if empty else Image.open(path)
+        picture = None if empty else Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         return None
     except Exception as error:  # Pillow's parsers raise whatever they trip over
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if empty:
         raise UserError(f"{path}: the file is empty")
-    if picture.format == "MPEG":  # a video, of which Pillow knows no more than the size
+    refusal = _refusal(picture)
+    if refusal:
         picture.close()
-        return None
+        raise UserError(f"{path}: {refusal}")
     return picture
+
+
+def _refusal(picture):
+    """Why an open picture is not to be read, or None."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        return f"{width} x {height} pixels, but pictures of at most {MAX_PIXELS // 10**6} megapixels are read"
+    if picture.format == "TIFF" and (DNG_VERSION in picture.tag_v2 or picture.tag_v2.get(SUBFILE_TYPE, 0) & THUMBNAIL):
+        return (
+            f"a raw photograph, of which only a preview of {width} x {height} can be read: develop it to a JPEG first"
+        )
+    return None
 
 
 def moves(picture):
@@ -49,8 +80,8 @@ def rgb(picture):
     """A Pillow picture of any mode -> uint8 [h, w, 3], transparency on white, more than 8 bits scaled to 8."""
     if picture.mode.startswith("I") or picture.mode == "F":  # integers of 16 or 32 bits, or floats
         values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)  # [h, w]
-        # Only 16 bits say what white is. For the others it is the first usual value that none exceeds.
-        usual = (1, 255, 65535) if picture.mode == "F" else (65535,)
+        # What white is nobody says: 10 to 14 bits come in 16 as well. It is the first usual value that none exceeds.
+        usual = (1, 255, 65535) if picture.mode == "F" else (1023, 4095, 16383, 65535)
         white = next((value for value in usual if values.max() <= value), values.max())
         gray = np.rint(values * (255 / white)).astype(np.uint8)  # [h, w]
         return np.repeat(gray[..., None], 3, axis=-1)
@@ -87,12 +118,27 @@ def frames(path, picture, to_array=rgb):
         for k in itertools.count() if moves(picture) else [0]:
             try:
                 picture.seek(k)
-                frame = to_array(ImageOps.exif_transpose(picture))
+                frame = to_array(ImageOps.exif_transpose(_reduced(picture)))
             except Exception as error:  # EOFError after the last frame, and anything in a broken one
                 if k > 0:
                     return
                 raise UserError(f"{path}: broken picture ({error})") from error
             yield frame
+
+
+def _reduced(picture):
+    """A picture as it is, or, of more than REDUCED_PIXELS, the mean of its blocks of 2 x 2, 3 x 3 ... pixels."""
+    width, height = picture.size
+    factor = math.ceil(math.sqrt(width * height / REDUCED_PIXELS))
+    if factor <= 1:
+        return picture
+    exif = picture.getexif()  # with the orientation
+    picture.draft(picture.mode, (width // factor, height // factor))  # a JPEG is decoded at 1/2, 1/4 or 1/8
+    if picture.mode in ("1", "P", "PA"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGBA" if picture.has_transparency_data else "RGB")
+    small = picture.resize((width // factor, height // factor), Image.Resampling.BOX)
+    small.info["exif"] = exif.tobytes()
+    return small
 
 
 # A folder of numbered pictures: the frames of a clip, or its masks

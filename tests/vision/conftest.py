@@ -2,7 +2,7 @@
 
 import pytest
 
-from vision import media
+from vision import ffmpeg_process
 
 
 @pytest.fixture
@@ -13,6 +13,6 @@ def fake_ffmpeg(tmp_path, monkeypatch):
         program = tmp_path / "ffmpeg"
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
-        monkeypatch.setattr(media, "ffmpeg_exe", lambda: str(program))
+        monkeypatch.setattr(ffmpeg_process, "ffmpeg_exe", lambda: str(program))
 
     return install

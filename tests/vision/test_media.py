@@ -10,7 +10,7 @@ import pytest
 from system.errors import UserError
 from tests import make_media
 from tests.make_media import read
-from vision import media
+from vision import ffmpeg_process, media
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHITE = (255, 255, 255)
@@ -218,14 +218,16 @@ def test_files_without_a_video(tmp_path):
     media.write_image(tmp_path / "cover.png", np.zeros((20, 20, 3), np.uint8))
     cover = ["-i", tmp_path / "cover.png", "-map", 0, "-map", 1, "-c:v", "copy", "-disposition:v", "attached_pic"]
     make_media.write_audio(tmp_path / "album.mp3", *cover)
+    make_media.write_audio(tmp_path / "album.mkv")
     reasons = {
         "missing.mp4": "No such file",
         "empty.mp4": "empty",
         "folder.mp4": "folder",
         "page.mp4": "moov atom not found|Invalid data",
         "headless.mp4": "moov atom not found",
-        "sound.mp3": "no video in it",
-        "album.mp3": "no video in it",
+        "sound.mp3": "no video by itself: sound",
+        "album.mp3": "no video by itself: sound",
+        "album.mkv": "no video in it",
     }
     for name, reason in reasons.items():
         path = tmp_path / name
@@ -250,12 +252,12 @@ def test_an_abandoned_reader_leaves_no_process(tmp_path, monkeypatch):
         return started[-1]
 
     path = make_media.write_video(tmp_path / "long.mp4", make_media.noise_frames(50, 128, 128))
-    monkeypatch.setattr(media.subprocess, "Popen", note)
+    monkeypatch.setattr(ffmpeg_process.subprocess, "Popen", note)
     frames = media.read_frames(path, batch_size=1)
     next(frames)
-    assert started[0].poll() is None  # 50 such frames are more than a pipe takes
+    assert started[-1].poll() is None  # 50 such frames are more than a pipe takes
     frames.close()
-    assert [process.returncode is not None and process.stdout.closed for process in started] == [True]
+    assert [process.returncode is not None and process.stdout.closed for process in started] == [True, True]
 
 
 def test_a_flood_of_complaints_does_not_block(tmp_path, fake_ffmpeg):
@@ -275,10 +277,10 @@ def test_a_killed_ffmpeg_is_not_taken_for_the_end(tmp_path, fake_ffmpeg):
 
 
 def test_ffmpeg_of_the_system_is_taken_only_where_it_will_do(tmp_path, monkeypatch):
-    able = media.ffmpeg_exe()
+    able = ffmpeg_process.ffmpeg_exe()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "the bundled one")
-    found = media.ffmpeg_exe.__wrapped__  # past the cache
+    found = ffmpeg_process.ffmpeg_exe.__wrapped__  # past the cache
     assert found() == "the bundled one"
     (tmp_path / "ffmpeg").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "ffmpeg").chmod(0o755)

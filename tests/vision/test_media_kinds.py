@@ -1,0 +1,175 @@
+"""What a file is allowed to be: pictures and containers that hold what they show, whatever their name says."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, PngImagePlugin, TiffImagePlugin
+
+from system.errors import UserError
+from tests import make_media
+from vision import media, pictures
+
+CASES = Path(__file__).parents[3] / "shared/cases"
+
+
+def png(path, width, height, rows=b"", chunks=(), depth=1):
+    """Write a grey PNG of that size and depth from its filtered rows, or a part of them."""
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        header = b"IHDR", struct.pack(">2I5B", width, height, depth, 0, 0, 0, 0)
+        for kind, data in (header, *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    return path
+
+
+LISTS = {
+    "video0.mp4": "ffconcat version 1.0\nfile {path}\n",
+    "plain.txt": "ffconcat version 1.0\nfile {path}\n",
+    "x.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n#EXT-X-ENDLIST\n",
+    "video1.mp4": """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S" minBufferTime="PT1S"
+profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet contentType="video" mimeType="video/mp4">
+<Representation id="0" bandwidth="1000" width="48" height="32" codecs="avc1.64001f"><BaseURL>{path}</BaseURL>
+<SegmentBase indexRange="0-1"/></Representation></AdaptationSet></Period></MPD>""",
+    "scene.avs": 'FFVideoSource("{path}")',
+    "session.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_of_other_files_is_not_followed(tmp_path, name):
+    clip = make_media.write_video(tmp_path / "secret.mp4", make_media.numbered_frames(3))
+    (tmp_path / name).write_text(LISTS[name].format(path=clip))
+    for attempt in (media.probe, make_media.read, lambda path: media.sample_frames(path, 4, (8, 8)), media.read_image):
+        with pytest.raises(UserError) as caught:
+            attempt(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("ending", [".eps", ".png", ".mp4"])
+def test_postscript_is_not_run(tmp_path, ending, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("a program is run"))
+    path = tmp_path / f"x{ending}"
+    Image.new("RGB", (20, 10), "red").save(path, format="EPS")
+    with pytest.raises(UserError, match="not a picture"):
+        media.read_image(path)
+    with pytest.raises(UserError):
+        media.probe(path)
+
+
+def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
+    path = png(tmp_path / "bomb.png", 60_000, 60_000, depth=8)
+    for attempt in (media.kind, media.read_image, media.probe):
+        with pytest.raises(UserError, match=r"bomb\.png: 60000 x 60000 pixels, but .* at most 220 megapixels"):
+            attempt(path)
+
+
+@pytest.mark.parametrize("mode, white", [("1", 255), ("P", 255), ("L", 255), ("RGBA", 255), ("I;16", 65535)])
+def test_a_large_picture_is_read_at_a_part_of_its_size(tmp_path, monkeypatch, mode, white):
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 1000)
+    picture = Image.new("L", (90, 30), 0)
+    ImageDraw.Draw(picture).rectangle((0, 0, 44, 29), fill=255)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+    elif mode == "RGBA":
+        picture.putalpha(255)
+    else:
+        picture = picture.convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    picture.save(tmp_path / "large.png", exif=exif)
+    image = media.read_image(tmp_path / "large.png")
+    assert image.shape == (45, 15, 3)
+    assert (image[:22] == 255).all()
+    assert (image[23:] == 0).all()
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 10_000)
+    Image.new("RGB", (640, 480), (200, 100, 50)).save(tmp_path / "large.jpg")
+    decoded = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda picture, *rest: decoded.append(picture.size) or resize(picture, *rest)
+    )
+    image = media.read_image(tmp_path / "large.jpg")  # 307,200 pixels: at a sixth
+    assert image.shape == (80, 106, 3)
+    assert decoded == [(160, 120)]
+    assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
+
+
+def test_a_png_with_much_text(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "node " * 1_000_000, zip=True)
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "x.png", pnginfo=info)
+    assert media.read_image(tmp_path / "x.png").mean(axis=(0, 1)).tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_bits_in_sixteen(tmp_path, bits):
+    values = np.linspace(0, 2**bits - 1, 256).round().astype(np.uint16)[None]
+    Image.fromarray(values).save(tmp_path / "x.png")
+    assert abs(media.read_image(tmp_path / "x.png")[0, :, 0] - np.arange(256.0)).max() <= 1
+
+
+@pytest.mark.parametrize("tag, value", [(254, 1), (50706, b"\1\4\0\0")])
+def test_the_preview_in_a_raw_photograph_is_not_taken_for_it(tmp_path, tag, value):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[tag] = value
+    if isinstance(value, bytes):
+        tags.tagtype[tag] = 1  # bytes
+    Image.new("RGB", (16, 10)).save(tmp_path / "x.dng", format="TIFF", tiffinfo=tags)
+    for attempt in (media.kind, media.read_image):
+        with pytest.raises(UserError, match=r"x\.dng: a raw photograph, .* preview of 16 x 10"):
+            attempt(tmp_path / "x.dng")
+
+
+def test_stills_of_phones_are_pictures(tmp_path):
+    picture = Image.new("RGB", (64, 48), "red")
+    picture.paste("blue", (32, 0, 64, 48))
+    picture.save(tmp_path / "x.heic", format="HEIF", quality=90)
+    picture.save(tmp_path / "x.png")
+    make_media.run_ffmpeg("-i", tmp_path / "x.png", "-c:v", "libjxl", "-distance", "0", tmp_path / "x.jxl")
+    for name in ("x.heic", "x.jxl"):
+        (tmp_path / name).rename(tmp_path / "renamed.mp4")
+        assert media.kind(tmp_path / "renamed.mp4") == "image"
+        image = media.read_image(tmp_path / "renamed.mp4")
+        assert abs(image[:, 2:30].mean(axis=(0, 1)) - [255, 0, 0]).max() < 6
+        assert abs(image[:, 34:62].mean(axis=(0, 1)) - [0, 0, 255]).max() < 6
+
+
+def gray_hdr(path, transfer, level):
+    """A clip of one gray, `level` (0 to 1) in that transfer function, as a phone stores it."""
+    parameters = f"setparams=color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc:range=tv"
+    luma = round(64 + level * (940 - 64))
+    source = f"color=s=64x64:r=5:d=0.6,format=yuv420p10le,geq=lum={luma}:cb=512:cr=512,{parameters}"
+    make_media.run_ffmpeg("-f", "lavfi", "-i", source, "-c:v", "libx265", "-x265-params", "log-level=none", path)
+    return path
+
+
+@pytest.mark.parametrize("transfer, white", [("smpte2084", 0.58), ("arib-std-b67", 0.75)])
+def test_high_dynamic_range_is_brought_to_the_usual_one(tmp_path, transfer, white):
+    """What both standards call white (203 cd/m2) is bright, half of that light is what half is in sRGB, about 188."""
+    frames = media.sample_frames(gray_hdr(tmp_path / "white.mp4", transfer, white), 2, (32, 32))
+    assert frames.mean() > 215
+    bt709 = media.sample_frames(gray_hdr(tmp_path / "usual.mp4", "bt709", white), 2, (32, 32))
+    assert abs(bt709.mean() - 255 * white) < 2
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs the cases in ../shared")
+def test_the_cases():
+    """The same photograph as a phone stores it, in HDR, and in 12 bits."""
+    whole = media.read_image(CASES / "iphone_grid.heic")  # six tiles
+    assert whole.shape == (482, 748, 3)
+    small = np.asarray(Image.fromarray(whole).resize((320, 216)), float)
+    hdr = media.sample_frames(CASES / "hdr_pq.mp4", 1, (320, 216))[0]
+    assert abs(small - hdr).mean() < 12
+    assert abs(small.mean(axis=2) - media.read_image(CASES / "gray12in16.png")[..., 0]).mean() < 12
+    assert media.read_image(CASES / "comfy_meta.png").shape == (160, 237, 3)
+    assert media.read_image(CASES / "mp108.png").shape == (4500, 6000, 3)
+    assert media.read_image(CASES / "mp200.png").shape == (4080, 5440, 3)
+    with pytest.raises(UserError, match="raw photograph"):
+        media.read_image(CASES / "raw_thumb.dng")
