@@ -5,12 +5,14 @@ Paths are relative to the folder that the scripts are started in.
 """
 
 import dataclasses
+import functools
 import math
 import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from system import console
 from system.errors import UserError
 
 BUNDLED = Path(__file__).parent / "experiments/pretrained/photographs"  # the captioner that comes with the program
@@ -39,17 +41,23 @@ def one_of(*choices):
     return Rule("one of " + ", ".join(choices), lambda value: value in choices)
 
 
-AT_LEAST_1 = Rule("at least 1", lambda value: value >= 1)
-NONE_OR_AT_LEAST_1 = Rule("None or at least 1", lambda value: value >= 1)
-NONE_OR_ABOVE_0 = Rule("None or above 0", lambda value: value > 0)
-A_WORD_AND_THE_END = Rule("at least 2 (a word and the end token)", lambda value: value >= 2)
+def between(low, high, or_none=False):
+    """A number with two ends: what is larger would fill any memory, or take for ever."""
+    return Rule(f"{'None or ' if or_none else ''}from {low} to {high}", lambda value: low <= value <= high)
+
+
+UNITS = between(1, 10_000)
+PIXELS = between(1, 2048, or_none=True)
+OFTEN = between(1, 100_000)
+MOST_LEVELS, MOST_CELLS = 8, 64  # of a pyramid: levels, and cells a side
+NONE_OR_ABOVE_0 = Rule("None or above 0, and finite", lambda value: 0 < value < math.inf)
 FINITE = Rule("finite", math.isfinite)
 NOT_NEGATIVE = Rule("at least 0, and finite", lambda value: 0 <= value < math.inf)
 POSITIVE = Rule("above 0, and finite", lambda value: 0 < value < math.inf)
 PART = Rule("above 0 and at most 1", lambda value: 0 < value <= 1)
 SHARE = Rule("from 0 to 1", lambda value: 0 <= value <= 1)
 SHARE_BELOW_1 = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
-SEED = Rule("from 0 to 2147483647 (TensorFlow takes 32 bits)", lambda value: 0 <= value < 2**31)
+SEED = between(0, 2**31 - 1)  # TensorFlow takes 32 bits
 PRECISION = one_of("float32", "bfloat16")
 
 
@@ -79,10 +87,10 @@ class Descriptors:
 
     cnn: str = "inception_v3"
     cnn_weights: str | None = None  # a weights file; None: the CNN's own source
-    cnn_input_size: int | None = setting(None, NONE_OR_AT_LEAST_1)  # None: the CNN's own size
-    saliency_input_size: int | None = setting(None, NONE_OR_AT_LEAST_1)  # larger: finer maps; None: as for captioning
+    cnn_input_size: int | None = setting(None, PIXELS)  # None: the CNN's own size
+    saliency_input_size: int | None = setting(None, PIXELS)  # larger: finer maps; None: as for captioning
     image_geometry: str = setting("whole", one_of("crop", "whole"))  # the reference's central square; or squashed
-    n_sampled_frames: int = setting(26, AT_LEAST_1)
+    n_sampled_frames: int = setting(26, between(1, 10_000))
     cnn_precision: str = setting("float32", PRECISION)  # "bfloat16": quicker where the processor has it
     descriptor_dtype: str = setting("float16", one_of("float16", "float32"))
     pyramid: str | None = None  # "4,1": a captioner of images reads their grid averaged to 4 x 4 cells, then to one
@@ -98,9 +106,9 @@ class Descriptors:
 class Captioner:
     """The network: s2vt_model.py. The paper's symbols are those of docs/method.md."""
 
-    dim_hidden: int = setting(1300, AT_LEAST_1)  # H
-    dim_word_emb: int = setting(300, AT_LEAST_1)  # E
-    n_lstm_step: int = setting(25, A_WORD_AND_THE_END)  # L
+    dim_hidden: int = setting(1300, UNITS)  # H
+    dim_word_emb: int = setting(300, UNITS)  # E
+    n_lstm_step: int = setting(25, between(2, 1000))  # L: a word and the end token at least
     forget_bias: float = setting(1.0, FINITE)
     cell_clip: float | None = setting(None, NONE_OR_ABOVE_0)
     input_keep_prob: float = setting(0.5, PART)  # dropout, in training only
@@ -112,18 +120,18 @@ class Captioner:
 class Captions:
     """How captions are searched for: captioner/testing.py, explain/."""
 
-    beam_size: int = setting(1, AT_LEAST_1)  # 1: greedy
-    length_penalty: float = setting(0.0, NOT_NEGATIVE)  # log-probability / words ** this; 0 prefers short captions
+    beam_size: int = setting(1, between(1, 1000))  # 1: greedy
+    length_penalty: float = setting(0.0, between(0, 100))  # log-probability / words ** this; 0 prefers short captions
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
     """Stage 2's training: captioner/training.py, and what data_loader.py draws at random for it."""
 
-    word_count_threshold: int = setting(1, AT_LEAST_1)
-    batch_size: int = setting(100, AT_LEAST_1)
+    word_count_threshold: int = setting(1, OFTEN)
+    batch_size: int = setting(100, OFTEN)
     captions_per_medium: int = 1  # in a batch; more: each medium is encoded once for all of them
-    n_epochs: int = setting(10, AT_LEAST_1)
+    n_epochs: int = setting(10, OFTEN)
     learning_rate: float = setting(5e-4, POSITIVE)
     learning_rate_schedule: str = setting("constant", one_of("constant", "cosine"))  # "cosine": down to 0 at the end
     weight_decay: float = setting(0.0, NOT_NEGATIVE)  # of AdamW: times the learning rate, off the weights, every step
@@ -134,8 +142,8 @@ class Training:
     naming_weight: float = setting(0.0, NOT_NEGATIVE)  # of the loss of naming what is in each region: naming.py
     single_region_share: float = setting(0.0, SHARE_BELOW_1)  # of the batches: one region of each medium
     single_region_noise: float = setting(0.0, NOT_NEGATIVE)  # standard deviation of the noise on those regions
-    save_every_n_epoch: float = setting(0.1, PART)
-    max_to_keep: int = setting(10, AT_LEAST_1)
+    save_every_n_epoch: float = setting(0.1, between(0.0001, 1))
+    max_to_keep: int = setting(10, OFTEN)
     seed: int = setting(0, SEED)
 
 
@@ -153,8 +161,10 @@ def _relations(config):
     levels, is_image = (config.pyramid or "1").split(","), config.media == "image"
     yield (
         "pyramid",
-        all(level.isdecimal() and int(level) >= 1 for level in levels) and (is_image or config.pyramid is None),
-        "None or, for images, numbers of at least 1 with commas between them",
+        (is_image or config.pyramid is None)
+        and len(levels) <= MOST_LEVELS
+        and all(len(level) <= 4 and level.isdecimal() and 1 <= int(level) <= MOST_CELLS for level in levels),
+        f"None or, for images, at most {MOST_LEVELS} numbers from 1 to {MOST_CELLS} with commas between them",
     )
     yield "full_grid_share", config.full_grid_share == 0 or config.pyramid is not None, "0 without a pyramid"
     most, n_epochs = config.batch_size, config.n_epochs
@@ -162,6 +172,25 @@ def _relations(config):
     yield "self_critical_epochs", 0 <= config.self_critical_epochs <= n_epochs, f"from 0 to n_epochs, {n_epochs}"
     may_flip = config.media == "image" or config.flip_probability == 0
     yield "flip_probability", may_flip, "0: videos are not mirrored"
+
+
+KIND_NAMES = {str: "text", int: "a whole number", float: "a number", type(None): "None"}
+
+
+@functools.cache
+def _field_types():
+    return typing.get_type_hints(Config)
+
+
+def _kinds(name):
+    """The types that a setting may have."""
+    kind = _field_types()[name]
+    return typing.get_args(kind) or (kind,)
+
+
+def _is_a(value, kinds):
+    """Whether a value is of one of the types; a whole number may stand for a number, and True is none."""
+    return not isinstance(value, bool) and isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +203,8 @@ class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand 
     def __post_init__(self):
         for field in dataclasses.fields(self):
             rule, value = field.metadata.get("rule"), getattr(self, field.name)
+            kinds = _kinds(field.name)
+            self._require(field.name, _is_a(value, kinds), " or ".join(KIND_NAMES[kind] for kind in kinds))
             if rule is not None and value is not None:
                 self._require(field.name, rule.allows(value), rule.expected)
         for relation in _relations(self):
@@ -181,7 +212,7 @@ class Config(Training, Captions, Captioner, Descriptors, Data):  # fields stand 
 
     def _require(self, name, allowed, expected):
         if not allowed:
-            raise UserError(f"setting {name}={getattr(self, name)}: it must be {expected}")
+            raise UserError(f"setting {name}={console.shown(getattr(self, name))}: it must be {expected}")
 
     def of(self, dataset):
         """These settings for a data set by itself; unless it is their own, it lies where DATASETS says."""
@@ -270,19 +301,19 @@ DATASETS = {
     )
 }
 
-_FIELD_TYPES = typing.get_type_hints(Config)
-SETTINGS = tuple(_FIELD_TYPES)
+SETTINGS = tuple(_field_types())
 
 
 def _parse(key, text):
     """The value of setting `key` from its text; "None" where the setting may be empty."""
-    kinds = typing.get_args(_FIELD_TYPES[key]) or (_FIELD_TYPES[key],)
+    kinds = _kinds(key)
     if type(None) in kinds and text in ("None", "none", ""):
         return None
     kind = kinds[0]
     try:
         return kind(text)
     except ValueError:
+        text = console.shown(text)
         raise UserError(f"--set {key}={text}: {key} takes {kind.__name__}, not '{text}'") from None
 
 
@@ -291,9 +322,11 @@ def override(config, assignments, allowed=SETTINGS):
     values = {}
     for assignment in assignments or ():
         key, equals, text = assignment.partition("=")
+        assignment = console.shown(assignment)
         if not equals:
             raise UserError(f"--set {assignment}: write it as key=value")
         if key not in SETTINGS:
+            key = console.shown(key)
             raise UserError(f"--set {assignment}: there is no setting '{key}'; the settings are {', '.join(SETTINGS)}")
         if key not in allowed:
             raise UserError(
@@ -320,7 +353,10 @@ def from_dict(values, source):
             f"{source} was written by another version of this program (settings that differ: "
             f"{', '.join(sorted(odd))}): use that version, or train anew"
         )
-    return Config(**values)
+    try:
+        return Config(**values)
+    except UserError as error:
+        raise UserError(f"{source} is damaged: {error}") from None
 
 
 def add_arguments(parser, dataset_required=True, datasets=None, several=False):

@@ -15,17 +15,23 @@ import tensorflow as tf
 
 END = 0  # the id of the end token
 
-WEIGHT_NAMES = (
-    "Wemb",
-    "lstm_kernel",
-    "lstm_bias",
-    "embed_features_W",
-    "embed_features_b",
-    "predict_word_W",
-    "predict_word_b",
-)
-
 DESCRIPTORS = tf.TensorSpec([None, None, None], tf.float32)  # [B, N, D]; one traced graph serves every size
+
+
+def weight_shapes(n_words, dim_image, dim_hidden, dim_word_emb):
+    """The shapes of a captioner's seven weights, by the released program's variable names."""
+    return {
+        "Wemb": (n_words, dim_word_emb),
+        "lstm_kernel": (dim_hidden + dim_word_emb + dim_hidden, 4 * dim_hidden),
+        "lstm_bias": (4 * dim_hidden,),
+        "embed_features_W": (dim_image, dim_hidden),
+        "embed_features_b": (dim_hidden,),
+        "predict_word_W": (dim_hidden, n_words),
+        "predict_word_b": (n_words,),
+    }
+
+
+WEIGHT_NAMES = tuple(weight_shapes(0, 0, 0, 0))
 
 
 class Factors(NamedTuple):
@@ -78,19 +84,18 @@ class S2VT(keras.layers.Layer):
         self.label_smoothing = label_smoothing
         self.precision = precision
 
-        kernel_rows = dim_hidden + dim_word_emb + dim_hidden
-        glorot = keras.initializers.GlorotUniform(seed=seed + 1)
         bias = np.zeros(n_words, np.float32) if output_bias is None else np.asarray(output_bias, np.float32)
-        for name, shape, initializer in (
-            ("Wemb", (n_words, dim_word_emb), _uniform(seed)),
-            ("lstm_kernel", (kernel_rows, 4 * dim_hidden), glorot),
-            ("lstm_bias", (4 * dim_hidden,), "zeros"),
-            ("embed_features_W", (dim_image, dim_hidden), _uniform(seed + 2)),
-            ("embed_features_b", (dim_hidden,), "zeros"),
-            ("predict_word_W", (dim_hidden, n_words), _uniform(seed + 3)),
-            ("predict_word_b", (n_words,), lambda shape, dtype: tf.constant(bias)),
-        ):
-            setattr(self, name, self.add_weight(shape=shape, initializer=initializer, name=name))
+        initializers = {
+            "Wemb": _uniform(seed),
+            "lstm_kernel": keras.initializers.GlorotUniform(seed=seed + 1),
+            "lstm_bias": "zeros",
+            "embed_features_W": _uniform(seed + 2),
+            "embed_features_b": "zeros",
+            "predict_word_W": _uniform(seed + 3),
+            "predict_word_b": lambda shape, dtype: tf.constant(bias),
+        }
+        for name, shape in weight_shapes(n_words, dim_image, dim_hidden, dim_word_emb).items():
+            setattr(self, name, self.add_weight(shape=shape, initializer=initializers[name], name=name))
         self.built = True
 
     # The reference's variables, by name

@@ -12,10 +12,8 @@ Nothing in it needs pickle. The folder is written beside its name and renamed.
 """
 
 import dataclasses
-import json
 import math
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +22,29 @@ import cfg
 import data_loader
 import s2vt_model
 from datasets import store
-from system import files
+from system import arrays, console, files
 from system.errors import UserError
 
 NAME = re.compile(r"model-(\d+)")
 
-# What reading a damaged file can raise: JSON and NumPy's formats have no error of their own.
-DAMAGES = (OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile)
+DAMAGES = (OSError, ValueError)  # what reading a damaged file raises
+
+# What the parts of state.json may be; None stands for what is not in every checkpoint.
+STATE = {
+    "step": lambda value: _is_count(value),
+    "losses_since_save": lambda value: value is None or (isinstance(value, list) and all(map(_is_number, value))),
+    "validation_loss": lambda value: value is None or _is_number(value),
+    "n_samples": lambda value: value is None or _is_count(value),
+    "cnn_weights_id": lambda value: value is None or isinstance(value, str),
+}
+
+
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_number(value):
+    return isinstance(value, float) or _is_count(value)
 
 
 @dataclasses.dataclass
@@ -127,12 +141,27 @@ def _write_vocabulary(folder, vocabulary):
 
 
 def _read_vocabulary(folder):
-    words = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    words = _read_json(folder / "vocabulary.json")
     path = folder / "words.json"  # older checkpoints lack it
-    about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    about = _read_json(path) if path.exists() else {}
     if not isinstance(about, dict):
         raise ValueError("words.json is no table")
-    return data_loader.Vocabulary(words, about.get("counts"), about.get("related"))
+    counts, related = about.get("counts") or [], about.get("related") or {}
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("vocabulary.json is no list of words")
+    if not isinstance(counts, list) or not all(map(_is_count, counts)) or len(counts) not in (0, len(words)):
+        raise ValueError("words.json does not count the words")
+    known = set(words)
+    if not isinstance(related, dict) or not all(
+        isinstance(alike, list) and all(isinstance(word, str) and word in known for word in alike)
+        for alike in related.values()
+    ):
+        raise ValueError("words.json does not say which known words are used like others")
+    return data_loader.Vocabulary(words, counts, related)
+
+
+def _read_json(path):
+    return files.parse_json(path.read_text(encoding="utf-8"))
 
 
 def publish(saved, experiment):
@@ -166,20 +195,31 @@ def load(folder, assignments=(), allowed=()):
     config = cfg.override(load_config(folder), assignments, allowed)
     try:
         vocabulary = _read_vocabulary(folder)
-        with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-            arrays = dict(arrays)
-        model = build_model(config, vocabulary, arrays["embed_features_W"].shape[0])
-        model.load_reference_weights(arrays)
+        weights = _read_weights(folder / "weights.npz", config, vocabulary)
+        model = build_model(config, vocabulary, len(weights["embed_features_W"]))
+        model.load_reference_weights(weights)
     except DAMAGES as error:
         raise _damaged(folder, error) from None
     return Checkpoint(folder, config, vocabulary, _read_state(folder), model)
+
+
+def _read_weights(path, config, vocabulary):
+    """The seven weights of a captioner with these settings and words, by name; ValueError where they are not that."""
+    with arrays.archive(path) as stored:
+        dim_image, *_ = stored.shape("embed_features_W") or (0,)
+        shapes = s2vt_model.weight_shapes(len(vocabulary), dim_image, config.dim_hidden, config.dim_word_emb)
+        weights = {name: stored.read(name, shape) for name, shape in shapes.items()}
+    for name, array in weights.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} has values that are no finite numbers, as those of a training that diverged")
+    return weights
 
 
 def load_config(folder):
     """The settings of a checkpoint -> cfg.Config; UserError where they are damaged or of another version."""
     path = Path(folder) / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = _read_json(path)
     except DAMAGES as error:
         raise _damaged(folder, error) from None
     return cfg.from_dict(values, path)
@@ -187,9 +227,12 @@ def load_config(folder):
 
 def _read_state(folder):
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if not isinstance(state, dict) or "step" not in state:
-            raise ValueError("state.json names no step")
+        state = _read_json(folder / "state.json")
+        if not isinstance(state, dict):
+            raise ValueError("state.json is no table")
+        for name, allows in STATE.items():
+            if not allows(state.get(name)):
+                raise ValueError(f"{name} in state.json is {console.shown(state.get(name))}")
     except DAMAGES as error:
         raise _damaged(folder, error) from None
     return state
@@ -205,11 +248,16 @@ def load_optimizer(folder, optimizer, model):
     The model gets the weights from which training goes on, where it has their average. UserError for damaged files.
     """
     try:
-        with np.load(Path(folder) / "optimizer.npz", allow_pickle=False) as stored:
-            for k, variable in enumerate(optimizer.variables):
-                variable.assign(stored[str(k)])
-            if optimizer.use_ema:
-                model.load_reference_weights(stored)
+        with arrays.archive(Path(folder) / "optimizer.npz") as stored:
+            moments = [stored.read(str(k), variable.shape) for k, variable in enumerate(optimizer.variables)]
+            shapes = {name: array.shape for name, array in model.reference_weights().items() if optimizer.use_ema}
+            weights = {name: stored.read(name, shape) for name, shape in shapes.items()}
+        if not all(array.dtype.kind in "iuf" and np.isfinite(array).all() for array in (*moments, *weights.values())):
+            raise ValueError("optimizer.npz has values that are no finite numbers")
+        for variable, moment in zip(optimizer.variables, moments, strict=True):
+            variable.assign(moment)
+        if weights:
+            model.load_reference_weights(weights)
     except DAMAGES as error:
         raise _damaged(folder, error) from None
 

@@ -78,6 +78,5 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     path = experiment / f"model-{step}{unusual}.json"
     listed = [{"media_id": media_id, "caption": caption} for media_id, caption in predictions.items()]
     files.write_json(path, {**run, "predictions": listed})
-    with open(experiment / "scores.txt", "a", encoding="utf-8") as scores_file:
-        scores_file.write(json.dumps(run) + "\n")
+    files.append_line(experiment / "scores.txt", json.dumps(run))
     return run, path

@@ -214,7 +214,7 @@ class Trainer:
                 "--resume"
             )
         self.step = saved.state["step"]
-        self.losses_since_save = saved.state["losses_since_save"]
+        self.losses_since_save = saved.state.get("losses_since_save") or []
         self.interim = self.step if self.losses_since_save else None  # a checkpoint that was due has reported them all
         checkpoint.load_optimizer(saved.folder, self.optimizer, self.model)
 

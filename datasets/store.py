@@ -9,10 +9,11 @@ import collections
 import numpy as np
 
 from data_loader import as_sequence
-from system import files
+from system import arrays, files
 from system.errors import UserError
 
 FAILURES = "failures.json"
+REGIONS = ".regions.npy"  # how the names of files of single regions end
 CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
 
@@ -26,6 +27,7 @@ class Store:
         self.config = config
         self.folder = config.descriptors_dir
         self.failures_path = self.folder / FAILURES
+        self._forms = {}  # of what was read first: its path and shape
         self.more = {source: Store(config.of(source)) for source in config.sources[1:]}
 
     # Names
@@ -40,7 +42,7 @@ class Store:
 
     def regions_path(self, media_id):
         """Where the sampled regions of a video lie, for training on single regions."""
-        return self._file(media_id, ".regions.npy")
+        return self._file(media_id, REGIONS)
 
     def mirrored_path(self, media_id):
         """Where the descriptors of an image's mirror image lie."""
@@ -72,12 +74,22 @@ class Store:
         return self._read(self.regions_path(media_id))
 
     def _read(self, path):
+        again = "remove it and run preprocessing.py again"
         try:
-            return np.load(path, allow_pickle=False)
+            array = arrays.read(path)
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run {self._stage_1} first, with the same --set") from None
-        except Exception as error:  # a damaged header can raise whatever Python's own parser raises
-            raise UserError(f"{path} cannot be read ({error}): remove it and run preprocessing.py again") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): {again}") from None
+        if array.dtype.kind != "f" or array.ndim not in (2, 3) or array.size == 0:
+            raise UserError(f"{path} holds no descriptors but {array.dtype} of shape {array.shape}: {again}")
+        # A medium has as many cells or frames, and numbers in each, as every other; regions are as many as were found.
+        is_regions = path.name.endswith(REGIONS)
+        form = array.shape[-1:] if is_regions else array.shape
+        other, first = self._forms.setdefault(is_regions, (path, form))
+        if form != first:
+            raise UserError(f"{path} has shape {array.shape}, and {other} {first}: {again}")
+        return array.astype(self.config.descriptor_dtype, copy=False)
 
     @property
     def _stage_1(self):
@@ -90,7 +102,7 @@ class Store:
         UserError where they are others for one of more_sources.
         """
         path = self.folder / CNN_FILE
-        own = files.read_json(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
+        own = files.read_table(path, "the CNN's name and weights_id").get("weights_id") if path.exists() else None
         for other in self.more.values():
             if len({own, other.cnn_weights_id()} - {None}) > 1:
                 raise UserError(
@@ -102,7 +114,7 @@ class Store:
     def failures(self):
         """The media that stage 1 could not read: dict of id -> reason."""
         path = self.failures_path
-        found = files.read_json(path, "the media that preprocessing.py could not read") if path.exists() else {}
+        found = files.read_table(path, "the media that preprocessing.py could not read") if path.exists() else {}
         for source, other in self.more.items():
             found |= {f"{source}/{own_id}": reason for own_id, reason in other.failures().items()}
         return found

@@ -12,6 +12,7 @@ import cfg
 import saliency
 from explain import attribution, render
 from explain.query import UNKNOWN, Query, own_caption, parse_sentence, reading
+from system import console
 from system.errors import UserError
 from vision import descriptors, geometry, media
 
@@ -208,7 +209,7 @@ class Explainer:
         size = (self.extractor.input_size, self.extractor.input_size)
         grids = (self.extractor(frames) for frames in media.read_frames(path, size=size, batch_size=FRAMES_AT_ONCE))
         raw, curves = [[] for _ in queries], [[] for _ in queries]
-        with tqdm(total=info.n_frames, unit="frame", desc=f"maps of {path.name}") as progress:
+        with tqdm(total=info.n_frames, unit="frame", desc=f"maps of {console.shown(path.name)}") as progress:
             for batch in saliency.smooth_stream(grids) if normalization == "released" else grids:  # [b, Gy, Gx, D]
                 pooled = batch.mean(axis=(1, 2))  # [b, D]
                 for k, query in enumerate(queries):

@@ -3,22 +3,33 @@
 import os
 import sys
 
+from system import console
+
+MOST_OF_A_WORD, MOST_OF_A_LINE = 300, 1500  # letters: long enough for a path, and for a path with what is said of it
+
 
 class UserError(Exception):
     """Bad input: one line that names what is wrong, where, and the way out."""
 
 
 def report(error):
-    """Tell an error on stderr, in one line."""
-    message = " ".join(str(error).split())
+    """Tell an error on stderr, in one line, that no text in it can make long."""
+    words = (console.shown(word, MOST_OF_A_WORD) for word in str(error).split())
+    message = console.shown(" ".join(words), MOST_OF_A_LINE)
     print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
 
 
 def run(main):
     """Run a script's `main()`; a UserError becomes one line on stderr and exit status 2.
 
-    So does what the system refuses: a full disk, a folder that may not be written.
+    So does what the system refuses: a full disk, a folder that may not be written. What is printed is harmless to the
+    terminal (console.py).
     """
+    with console.harmless_streams():
+        _run(main)
+
+
+def _run(main):
     try:
         main()
         sys.stdout.flush()

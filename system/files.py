@@ -1,38 +1,87 @@
 """Text files read, and files and folders written whole or not at all: beside their final name, then renamed."""
 
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import re
+import secrets
 import shutil
+import socket
+import stat
 import tempfile
+import time
+import zlib
 from pathlib import Path
 
 from system.errors import UserError
 
 PARTIAL = ".partial"
+LOCK = ".lock"
+MOST_OF_A_NAME = 255  # bytes, on every file system in use
+FULL = 1 << 20  # bytes: a disk with less is full
+A_DAY = 24 * 3600  # seconds
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a letter beyond the 16 bits of JSON's escapes
+
+
+@functools.cache
+def _place():
+    """Where process ids mean what they mean here: this host and, in a container, its own table of processes."""
+    try:
+        table = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not on Linux
+        table = 0
+    return f"{zlib.crc32(f'{socket.gethostname()} {table}'.encode()):08x}"
 
 
 def partial_name(path):
-    """The name beside `path` under which it is written; a killed run leaves only this behind.
+    """A name beside `path` under which to write it, another one each time; a killed run leaves only this behind.
 
-    The extension stays last, because ffmpeg and NumPy choose the format by it.
+    It says who writes. The extension stays last, because ffmpeg and NumPy choose the format by it.
     """
     path = Path(path)
-    return path.with_name(f".{path.stem}{PARTIAL}-{os.getpid()}{path.suffix}")
+    writer = f"{PARTIAL}-{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
+    room = MOST_OF_A_NAME - len(f".{writer}") - len(os.fsencode(path.suffix))
+    stem = os.fsencode(path.stem)[: max(room, 0)].decode(errors="ignore")
+    return path.with_name(f".{stem}{writer}{path.suffix}")
+
+
+@contextlib.contextmanager
+def _told(path):
+    """What the system refuses while a file is written becomes a UserError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)  # NumPy has its own words for a write that was cut short
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(Path(path).parent).free < FULL:
+                reason = "the disk is full"
+        raise UserError(f"{path}: cannot be written ({reason})") from error
 
 
 @contextlib.contextmanager
 def whole(path):
-    """Context manager: yields a temporary path; on success it is renamed to `path`, else removed."""
+    """Context manager: yields a temporary path; on success it is renamed to `path`, else removed.
+
+    UserError where the system refuses to write.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_name(path)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = partial_name(path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def append_line(path, line):
+    """Add a line to a text file in UTF-8. UserError where the system refuses to write."""
+    with _told(path), open(path, "ab") as file:
+        file.write(f"{line}\n".encode(errors="backslashreplace"))
 
 
 def writable_folder(path):
@@ -51,16 +100,16 @@ def whole_folder(path):
     """
     path = Path(path)
     partial = partial_name(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        old = _set_aside(path) if path.exists() else None
-        os.rename(partial, path)
-        if old is not None:
-            shutil.rmtree(old)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with _told(path):
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            old = _set_aside(path) if path.exists() else None
+            os.rename(partial, path)
+            if old is not None:
+                shutil.rmtree(old)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _set_aside(path):
@@ -76,11 +125,16 @@ def remove_folder(path):
 
 
 def remove_partials(folder):
-    """Remove what killed runs left half written in `folder`; what another process is still writing stays."""
+    """Remove what killed runs left half written in `folder`; what another process may still be writing stays.
+
+    That of a process on another machine, or in another container, counts as left when a day has passed.
+    """
     for path in Path(folder).glob(f".*{PARTIAL}-*"):
-        writer = re.search(re.escape(PARTIAL) + r"-(\d+)(\.\w+)?$", path.name)
-        if writer and not _is_running(int(writer[1])):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        writer = re.search(re.escape(PARTIAL) + r"-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?$", path.name)
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            is_ours = writer and writer[1] == _place()
+            if (not _is_running(int(writer[2]))) if is_ours else time.time() - path.stat().st_mtime > A_DAY:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_running(pid):
@@ -96,10 +150,28 @@ def _is_running(pid):
     return True
 
 
+@contextlib.contextmanager
+def locked(folder, what):
+    """Context manager: nobody else has this folder locked meanwhile. UserError, saying `what` goes on there, else.
+
+    The lock ends with the process, however that ends.
+    """
+    folder = Path(folder)
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / LOCK).touch()
+    with open(folder / LOCK, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: {what} by another process; wait for it, or name another folder") from None
+        yield
+
+
 def write_text(path, text):
-    """Write a text file in UTF-8, whole."""
+    """Write a text file in UTF-8, whole; half an emoji, which UTF-8 cannot hold, is escaped."""
     with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode(errors="backslashreplace"))
 
 
 def write_json(path, value, indent=1):
@@ -110,6 +182,8 @@ def write_json(path, value, indent=1):
 def read_text(path, what):
     """The content of a text file; UserError, saying `what` was expected there, where there is none."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to read from a pipe or a device may never end
+            raise UserError(f"{path} is no file: expected {what}")
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: expected {what}; docs/data.md draws the layout") from None
@@ -117,9 +191,41 @@ def read_text(path, what):
         raise UserError(f"{path} cannot be read as text ({error}): expected {what}") from None
 
 
+def parse_json(text):
+    """What JSON text says; ValueError, of one line, for what is not JSON or nested without end.
+
+    Half an emoji, as captions that were cut off have it, becomes the sign for what cannot be shown.
+    """
+    try:
+        value = json.loads(text)
+        return _whole_letters(value) if SURROGATE.search(text) else value
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _whole_letters(value):
+    """A JSON value with the halves of emoji in its texts replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole_letters(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole_letters(key): _whole_letters(one) for key, one in value.items()}
+    return value
+
+
 def read_json(path, what):
     """The content of a JSON file; UserError, saying `what` was expected there, where it cannot be read."""
+    text = read_text(path, what)
     try:
-        return json.loads(read_text(path, what))
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}): expected {what}") from None
+
+
+def read_table(path, what):
+    """As `read_json`, of a table (dict); UserError where the file holds anything else."""
+    value = read_json(path, what)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no table: expected {what}")
+    return value

@@ -118,36 +118,27 @@ def test_set_where_a_checkpoint_has_fixed_the_rest():
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "n_sampled_frames",
-        "dim_hidden",
-        "dim_word_emb",
-        "batch_size",
-        "n_epochs",
-        "max_to_keep",
-        "word_count_threshold",
-        "cnn_input_size",
-    ],
-)
-def test_counts_are_at_least_1(name):
-    assert getattr(cfg.override(VIDEOS, [f"{name}=1"]), name) == 1
-    for value in (0, -1):
-        with pytest.raises(UserError, match=f"^setting {name}={value}: it must be .*at least 1$"):
-            cfg.override(VIDEOS, [f"{name}={value}"])
-
-
-@pytest.mark.parametrize(
     "name, good, bad, expected",
     [
-        ("n_lstm_step", [2], [1, 0], r"at least 2 \(a word and the end token\)"),
+        ("n_lstm_step", [2, 1000], [1, 0, 1001, 10**12], "from 2 to 1000"),
+        ("n_sampled_frames", [1, 10_000], [0, -1, 10_001, 10**11], "from 1 to 10000"),
+        ("dim_hidden", [1, 10_000], [0, -1, 10**9], "from 1 to 10000"),
+        ("dim_word_emb", [1, 10_000], [0, -1, 10**9], "from 1 to 10000"),
+        ("batch_size", [1, 100_000], [0, -1, 10**23], "from 1 to 100000"),
+        ("n_epochs", [1, 100_000], [0, -1, 10**12], "from 1 to 100000"),
+        ("max_to_keep", [1, 100_000], [0, -1, 10**12], "from 1 to 100000"),
+        ("word_count_threshold", [1, 100_000], [0, -1, 10**12], "from 1 to 100000"),
+        ("beam_size", [1, 1000], [0, -1, 1001], "from 1 to 1000"),
+        ("length_penalty", [0, 100], [-1, "inf", "nan"], "from 0 to 100"),
+        ("cnn_input_size", [1, 2048], [0, -1, 320_000], "None or from 1 to 2048"),
+        ("saliency_input_size", [1, 2048], [0, -1, 320_000], "None or from 1 to 2048"),
         ("seed", [0, 2**31 - 1], [-1, 2**31], "from 0 to 2147483647"),
         ("input_keep_prob", [1e-6, 1], [0, 1.01, -0.5], "above 0 and at most 1"),
         ("output_keep_prob", [1e-6, 1], [0, 1.01, -0.5], "above 0 and at most 1"),
-        ("save_every_n_epoch", [0.001, 1], [0, 1.5], "above 0 and at most 1"),
+        ("save_every_n_epoch", [0.0001, 1], [0, 1.5, 1e-300], "from 0.0001 to 1"),
         ("learning_rate", [1e-9, 10], [0, -1, "inf"], "above 0, and finite"),
         ("forget_bias", [-1, 0], ["inf", "-inf"], "finite"),
-        ("cell_clip", [0.1], [0, -1], "None or above 0"),
+        ("cell_clip", [0.1], [0, -1, "inf"], "None or above 0"),
         ("media", ["video", "image"], ["audio", ""], "one of video, image"),
         ("image_geometry", ["crop", "whole"], ["square"], "one of crop, whole"),
         ("descriptor_dtype", ["float16", "float32"], ["float64", "int8"], "one of float16, float32"),
@@ -167,8 +158,10 @@ def test_ranges(name, good, bad, expected):
 def test_pyramid():
     config = cfg.override(IMAGES, ["pyramid=4,1", "full_grid_share=0.5"])
     assert (config.pyramid_levels, IMAGES.pyramid_levels) == ((4, 1), ())
-    for value in ("0", "4,", "4,x", "-1", "2.5"):
-        with pytest.raises(UserError, match=f"^setting pyramid={value}: it must be None or, for images, numbers"):
+    for value in ("0", "4,", "4,x", "-1", "2.5", "65", "9" * 50, "1,1,1,1,1,1,1,1,1"):
+        with pytest.raises(
+            UserError, match=f"^setting pyramid={value}: it must be None or, for images, at most 8 numbers"
+        ):
             cfg.override(IMAGES, [f"pyramid={value}"])
     with pytest.raises(UserError, match=r"^setting pyramid=4,1: it must be None or, for images"):
         cfg.override(VIDEOS, ["pyramid=4,1"])
@@ -308,3 +301,31 @@ def test_the_data_set_must_be_one_of_ours(capsys):
             parse(*arguments)
     assert "invalid choice: 'MSVD'" in capsys.readouterr().err
     assert parse(dataset_required=False).dataset is None
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("dim_hidden", "abc", "a whole number"),
+        ("dim_hidden", True, "a whole number"),
+        ("dim_hidden", 8.0, "a whole number"),
+        ("seed", None, "a whole number"),
+        ("learning_rate", False, "a number"),
+        ("learning_rate", [1], "a number"),
+        ("cell_clip", "1", "a number or None"),
+        ("cnn", 3, "text"),
+        ("cnn_weights", {}, "text or None"),
+    ],
+)
+def test_settings_of_another_type_are_refused(name, value, expected):
+    values = {**dataclasses.asdict(cfg.DATASETS["Demo"]), name: value}
+    with pytest.raises(UserError) as caught:
+        cfg.from_dict(values, "config.json")
+    assert str(caught.value).startswith(f"config.json is damaged: setting {name}=")
+    assert str(caught.value).endswith(f": it must be {expected}")
+
+
+def test_a_long_value_makes_no_long_line():
+    with pytest.raises(UserError) as caught:
+        cfg.override(VIDEOS, ["seed=" + "9" * 1_000_000])
+    assert len(str(caught.value)) < 300

@@ -7,8 +7,10 @@ squeeze-and-excitation and with ReLU6: https://github.com/tensorflow/tpu/tree/ma
 
 import collections
 import importlib
+import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 
 import numpy as np
@@ -191,8 +193,22 @@ class _CheckpointUnpickler(pickle.Unpickler):
         return dtype, key
 
 
+MOST_BYTES = 256 << 20  # of a file of weights
+MOST_NOTES = 100_000  # places in a pickle's memo, of which Python makes as many as the highest number asks for
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+
+
+def _load_pickle(content):
+    """The next pickle of an open file in memory; its instructions are looked through before they are followed."""
+    start = content.tell()
+    for instruction, argument, _ in pickletools.genops(content):
+        if instruction.proto > 2:
+            raise pickle.UnpicklingError(f"{instruction.name} is of a later protocol than PyTorch writes")
+        if instruction.name.endswith("PUT") and int(argument) > MOST_NOTES:
+            raise pickle.UnpicklingError(f"it notes {argument} things")
+    content.seek(start)
+    return _CheckpointUnpickler(content).load()
 
 
 def read_checkpoint(path):
@@ -204,14 +220,17 @@ def read_checkpoint(path):
     """
     try:
         with open(path, "rb") as file:
-            magic, protocol, machine, tensors, keys = (_CheckpointUnpickler(file).load() for _ in range(5))
-            if (magic, protocol, machine["little_endian"]) != (MAGIC_NUMBER, PROTOCOL, True):
-                raise ValueError("another magic number, protocol or byte order")
-            dtypes = {key: dtype for (dtype, key), *_ in tensors.values()}
-            storages = {}
-            for key in keys:
-                count = int.from_bytes(file.read(8), "little")
-                storages[key] = file.read(count * dtypes[key].itemsize)
+            content = io.BytesIO(file.read(MOST_BYTES + 1))  # gives what there is, however much a pickle asks for
+        if content.getbuffer().nbytes > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES >> 20} MB, which none of these networks has")
+        magic, protocol, machine, tensors, keys = (_load_pickle(content) for _ in range(5))
+        if (magic, protocol, machine["little_endian"]) != (MAGIC_NUMBER, PROTOCOL, True):
+            raise ValueError("another magic number, protocol or byte order")
+        dtypes = {key: dtype for (dtype, key), *_ in tensors.values()}
+        storages = {}
+        for key in keys:
+            count = int.from_bytes(content.read(8), "little")
+            storages[key] = content.read(count * dtypes[key].itemsize)
         return {name: _tensor(storages, *parts) for name, parts in tensors.items()}
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error

@@ -186,7 +186,7 @@ def sample_frames(path, n_samples, size, whole=False):
 
 def write_image(path, frame):
     """Write uint8 [h, w, 3] as a PNG file. UserError where it cannot be written."""
-    with _whole(path) as partial:
+    with files.whole(path) as partial:
         Image.fromarray(frame).save(partial, format="PNG")
 
 
@@ -325,16 +325,6 @@ def _read_ppm(stream):
         yield frame
 
 
-@contextlib.contextmanager
-def _whole(path):
-    """`files.whole`, with a UserError where the file cannot be written."""
-    try:
-        with files.whole(path) as partial:
-            yield partial
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
 def _encode(path, frames, fps, filters, options):
     """Send frames uint8 [h, w, 3] through ffmpeg: `filters` turns its input node into the one to store."""
     frames = iter(frames)
@@ -344,7 +334,7 @@ def _encode(path, frames, fps, filters, options):
     height, width = first.shape[:2]
     rate = Fraction(fps).limit_denominator(1001)  # 29.97003 is 30000/1001
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(rate))
-    with _whole(path) as partial:
+    with files.whole(path) as partial:
         graph = filters(source).output(ffmpeg_process.url(partial), **options)
         with ffmpeg_process.run(path, graph, stdin=subprocess.PIPE) as (process, finish):
             try:

@@ -12,6 +12,7 @@ Descriptors (DATA/descriptors/Demo) do not follow: after another seed or size, r
 
 import argparse
 import itertools
+import math
 import os
 import signal
 import threading
@@ -25,10 +26,11 @@ import numpy as np
 from datasets.demo.events import EVENTS
 from datasets.demo.scenes import SIZE, Scene, Thing, render
 from datasets.demo.things import KINDS, LOOKS
-from system import errors, files
+from system import arrays, errors, files
 from system.errors import UserError
 
 FPS = 12
+MOST_OF_A_TRUTH = 1 << 24  # bytes of a clip's packed masks: some fifty times what a clip needs
 SPLIT_FOLDERS = {"train": "TrainValVideo", "validate": "TrainValVideo", "test": "TestVideo"}
 ANNOTATIONS = {"train_val_videodatainfo.json": ("train", "validate"), "test_videodatainfo.json": ("test",)}
 WORD_CLASSES = {**dict.fromkeys(KINDS, "noun"), **dict.fromkeys(LOOKS, "look"), **dict.fromkeys(EVENTS, "verb")}
@@ -170,13 +172,15 @@ def load_truth(folder, video_id):
     """The SceneTruth of a clip of the data set in `folder`; UserError where it is missing or broken."""
     path = _truth_path(folder, video_id)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            shape = arrays["shape"].tolist()
-            masks = np.unpackbits(arrays["bits"], count=int(np.prod(shape))).astype(bool).reshape(shape)
-            things = [
-                NamedThing(*words, *interval)
-                for words, interval in zip(arrays["words"].tolist(), arrays["intervals"].tolist(), strict=True)
-            ]
+        with arrays.archive(path, MOST_OF_A_TRUTH) as stored:
+            shape, bits = stored.read("shape").tolist(), stored.read("bits")
+            words, intervals = stored.read("words").tolist(), stored.read("intervals").tolist()
+        if len(shape) != 4 or min(shape) < 0 or not 0 <= 8 * bits.size - math.prod(shape) < 8:
+            raise ValueError(f"{bits.size} bytes are no masks of shape {shape}")
+        masks = np.unpackbits(bits, count=math.prod(shape)).astype(bool).reshape(shape)
+        things = [NamedThing(*named, *interval) for named, interval in zip(words, intervals, strict=True)]
+        if len(things) != shape[0]:
+            raise ValueError(f"{len(things)} things have words, and {shape[0]} have masks")
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `python -m datasets.demo.clips --folder {folder}`") from None
     except Exception as error:  # a broken archive raises nearly anything

@@ -172,6 +172,58 @@ def test_weights_that_do_not_fit_the_settings_are_refused(trained, tmp_path, cha
         checkpoint.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config.json", {"dim_hidden": "abc"}),
+        ("config.json", {"dim_hidden": True}),
+        ("config.json", {"n_lstm_step": 10**12}),
+        ("state.json", {"step": "5"}),
+        ("state.json", {"step": -1}),
+        ("state.json", {"validation_loss": "low"}),
+        ("state.json", {"validation_loss": 10**400}),
+        ("state.json", {"losses_since_save": [1.0, None]}),
+        ("state.json", {"n_samples": [3]}),
+        ("state.json", {"cnn_weights_id": 3}),
+        ("words.json", {"counts": [1, 2]}),
+        ("words.json", {"counts": [5, 4, "2"]}),
+        ("words.json", {"related": ["the"]}),
+        ("words.json", {"related": {"the": "café"}}),
+        ("words.json", {"related": {"the": ["unknown"]}}),
+        ("vocabulary.json", [".", "a", 3]),
+        ("vocabulary.json", [".", "a", "a"]),
+        ("vocabulary.json", [".", "a", ["b"]]),
+        ("vocabulary.json", {".": 1}),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_refused(trained, tmp_path, name, change):
+    folder = save(trained, tmp_path, 7)
+    old = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**old, **change} if isinstance(old, dict) else change))
+    with pytest.raises(UserError, match=r"model-7.* damaged"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "optimizer.npz"])
+@pytest.mark.parametrize(
+    "array",
+    [np.array(1.0), np.array("a"), np.full(3, np.nan, np.float32), np.zeros((3000, 3000)), np.array([True] * 3)],
+)
+def test_arrays_of_another_kind_are_refused(trained, tmp_path, name, array):
+    """In the place of a bias, whose shape is [3]; whatever else the archive holds is not read."""
+    folder = save(trained, tmp_path, 7)
+    with np.load(folder / name) as stored:
+        arrays = dict(stored)
+    of_the_bias = next(key for key in reversed(arrays) if arrays[key].shape == (3,))
+    np.savez_compressed(folder / name, **(arrays | {of_the_bias: array}))
+    with pytest.raises(UserError, match=r"model-7 is damaged"):
+        checkpoint.load(folder)
+        checkpoint.load_optimizer(folder, trained[1], trained[0])
+    np.savez(folder / name, **arrays, more=array)
+    checkpoint.load(folder)
+
+
 def test_config_of_another_version_is_refused(trained, tmp_path):
     folder = save(trained, tmp_path, 7)
     values = json.loads((folder / "config.json").read_text())
@@ -259,7 +311,7 @@ def test_failure_while_saving_leaves_the_old_checkpoint(trained, tmp_path, monke
         raise OSError("no space left on device")
 
     monkeypatch.setattr(files, "write_json", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match=r"model-5: cannot be written \(no space"):
         save(trained, tmp_path, 5, validation_loss=2.0)
     assert names(tmp_path) == ["model-5"]
     assert checkpoint.load(tmp_path / "model-5").state["validation_loss"] == 1.0

@@ -38,8 +38,39 @@ def test_damaged_descriptors_are_told(how):
 def test_descriptors_that_need_pickle_are_refused():
     write_descriptors(VIDEOS)
     np.save(VIDEOS.descriptors_dir / "v1.npy", np.array([{}], object))
-    with pytest.raises(UserError, match=r"v1.npy cannot be read \(.*allow_pickle"):
+    with pytest.raises(UserError, match=r"v1.npy cannot be read \(an array of object"):
         store.Store(VIDEOS).load("v1")
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.zeros((3, 5), np.float16), r"v2.npy has shape \(3, 5\), and .*v1.npy \(3, 4\): remove it"),
+        (np.zeros((4, 4), np.float16), r"v2.npy has shape \(4, 4\), and .*v1.npy \(3, 4\): remove it"),
+        (np.zeros((3, 4), np.int16), r"v2.npy holds no descriptors but int16 of shape \(3, 4\): remove it"),
+        (np.zeros(4, np.float16), r"v2.npy holds no descriptors but float16 of shape \(4,\): remove it"),
+        (np.zeros((0, 4), np.float16), r"v2.npy holds no descriptors but float16 of shape \(0, 4\): remove it"),
+        (np.array([["a"]]), r"v2.npy holds no descriptors but <U1"),
+    ],
+)
+def test_descriptors_unlike_their_neighbours_are_told_by_their_file(array, message):
+    VIDEOS.descriptors_dir.mkdir(parents=True)
+    np.save(VIDEOS.descriptors_dir / "v1.npy", np.zeros((3, 4), np.float16))
+    np.save(VIDEOS.descriptors_dir / "v2.npy", array)
+    stored = store.Store(VIDEOS)
+    stored.load("v1")
+    with pytest.raises(UserError, match=message):
+        stored.load("v2")
+
+
+def test_of_regions_there_may_be_any_number_and_another_float_will_do():
+    VIDEOS.descriptors_dir.mkdir(parents=True)
+    for media_id, n in (("v1", 3), ("v2", 7)):
+        np.save(VIDEOS.descriptors_dir / f"{media_id}.npy", np.zeros((3, 4), np.float32))
+        np.save(VIDEOS.descriptors_dir / f"{media_id}.regions.npy", np.zeros((n, 4), np.float16))
+    stored = store.Store(VIDEOS)
+    assert [len(stored.load_regions(media_id)) for media_id in ("v1", "v2")] == [3, 7]
+    assert stored.load("v2").dtype == np.float16
 
 
 def test_missing_descriptors_are_told():
@@ -137,3 +168,11 @@ def test_usable_media_refuses_a_split_without_any():
     (VIDEOS.descriptors_dir / "failures.json").write_text("{")
     with pytest.raises(UserError, match=r"failures.json is not valid JSON .*: expected the media that preprocessing"):
         store.Store(VIDEOS).usable(MEDIA)
+
+
+@pytest.mark.parametrize("name, read", [("failures.json", "failures"), ("cnn.json", "cnn_weights_id")])
+def test_notes_of_another_form_are_told(name, read):
+    VIDEOS.descriptors_dir.mkdir(parents=True)
+    (VIDEOS.descriptors_dir / name).write_text("[1]")
+    with pytest.raises(UserError, match=f"{name} holds no table: expected"):
+        getattr(store.Store(VIDEOS), read)()

@@ -33,6 +33,8 @@ def raising(error):
     "message, line",
     [
         ("x.mp4 is missing: name another", "show.py: error: x.mp4 is missing: name another\n"),
+        ("no such id: " + "x" * 10**6, "show.py: error: no such id: " + "x" * 200 + "…" + "x" * 100 + "\n"),
+        ("\x1b]0;a\x07.mp4: \u202eempty", "show.py: error: \\x1b]0;a\\x07.mp4: \\u202eempty\n"),
         ("cannot read:\n  Invalid data\n\tat 3\r\n", "show.py: error: cannot read: Invalid data at 3\n"),
     ],
 )

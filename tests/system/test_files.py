@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from system import files
+from system.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,12 +104,11 @@ def test_a_killed_run_leaves_only_a_partial(kind, old, end, tmp_path):
     assert read(tmp_path / "x.npy") == read(tmp_path / "other") == old
 
 
-def test_a_folder_starts_empty_though_a_killed_run_had_our_process_id(tmp_path):
-    files.partial_name(tmp_path / "x").mkdir()
-    write_half(files.partial_name(tmp_path / "x"))
-    with files.whole_folder(tmp_path / "x"):
-        pass
-    assert read(tmp_path / "x") == {}
+def test_two_writers_of_one_name_have_two_partials(tmp_path):
+    with files.whole_folder(tmp_path / "x") as one, files.whole_folder(tmp_path / "x") as other:
+        write_half(one)
+        assert names(other) == []
+    assert read(tmp_path / "x") == {"b": "half"}
 
 
 def test_the_new_folder_is_in_place_before_the_old_one_is_removed(tmp_path, monkeypatch):
@@ -120,7 +121,7 @@ def test_the_new_folder_is_in_place_before_the_old_one_is_removed(tmp_path, monk
         rmtree(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", no_permission)
-    with pytest.raises(PermissionError), files.whole_folder(tmp_path / "x") as partial:
+    with pytest.raises(UserError, match="x: cannot be written"), files.whole_folder(tmp_path / "x") as partial:
         write_half(partial)
     assert read(tmp_path / "x") == {"b": "half"}
 
@@ -142,11 +143,15 @@ def test_remove_folder_removes_it_and_nothing_else(tmp_path):
     assert names(tmp_path) == ["x.y"]
 
 
+def partial_of(pid, place=None):
+    return f".x.partial-{place or files._place()}-{pid}-0123abcd.npy"
+
+
 def test_remove_partials_leaves_what_was_not_left_by_a_kill(tmp_path):
     with subprocess.Popen(["true"]) as ended:
         pass
     keep = [".hidden", ".partial", ".x.partial-a", "a.partial-1", "x.npy"]
-    for name in (*keep, f".x.partial-{ended.pid}.npy", f".x-1.partial-{ended.pid}", f".x.partial-{os.getpid()}"):
+    for name in (*keep, partial_of(ended.pid), partial_of(os.getpid())):
         (tmp_path / name).touch()
     files.remove_partials(tmp_path)
     assert names(tmp_path) == keep
@@ -155,13 +160,37 @@ def test_remove_partials_leaves_what_was_not_left_by_a_kill(tmp_path):
 
 def test_remove_partials_leaves_what_another_process_is_writing(tmp_path):
     with subprocess.Popen(["sleep", "60"]) as writing:
-        mine = tmp_path / f".x.partial-{writing.pid}.npy"
+        mine = tmp_path / partial_of(writing.pid)
         mine.touch()
         files.remove_partials(tmp_path)
         assert mine.exists()
         writing.kill()
     files.remove_partials(tmp_path)
     assert names(tmp_path) == []
+
+
+def test_what_another_machine_writes_stays_for_a_day(tmp_path):
+    """Its process ids mean nothing here."""
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    elsewhere, older_version = partial_of(ended.pid, "00000000"), f".x.partial-{ended.pid}"
+    (tmp_path / elsewhere).touch()
+    (tmp_path / older_version).mkdir()
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == sorted([elsewhere, older_version])
+    yesterday = time.time() - 25 * 3600
+    for name in (elsewhere, older_version):
+        os.utime(tmp_path / name, (yesterday, yesterday))
+    files.remove_partials(tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("stem", ["n" * 251, "é" * 125 + "n", os.fsdecode(b"\xff" * 251)])
+def test_a_name_may_be_as_long_as_a_file_systems(tmp_path, stem):
+    path = tmp_path / f"{stem}.npy"
+    with files.whole(path) as partial:
+        np.save(partial, np.arange(3))
+    assert os.listdir(os.fsencode(tmp_path)) == [os.fsencode(path.name)]
 
 
 def test_arrays_are_stored_under_their_name(tmp_path):
@@ -186,6 +215,82 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
         files.write_json(tmp_path / "x.json", {"path": os})
     assert names(tmp_path) == ["x.json"]
     assert (tmp_path / "x.json").read_text() == "1\n"
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("163840 requested and 81856 written"), "163840 requested and 81856 written"),
+    ],
+)
+def test_what_the_disk_refuses_is_told_by_the_files_name(kind, old, error, reason, tmp_path, monkeypatch):
+    with pytest.raises(UserError) as caught, kind(tmp_path / "x"):
+        raise error
+    assert str(caught.value) == f"{tmp_path / 'x'}: cannot be written ({reason})"
+    monkeypatch.setattr(files, "FULL", 1 << 60)
+    with pytest.raises(UserError, match=r"x: cannot be written \(the disk is full\)"), kind(tmp_path / "x"):
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_lines_are_added(tmp_path):
+    files.append_line(tmp_path / "x", "é")
+    files.append_line(tmp_path / "x", "half \ud83d")
+    assert (tmp_path / "x").read_bytes() == "é\nhalf \\ud83d\n".encode()
+    with pytest.raises(UserError, match="none/x: cannot be written"):
+        files.append_line(tmp_path / "none/x", "")
+
+
+def test_a_lock_keeps_others_out_until_its_process_ends(tmp_path):
+    code = (
+        "import sys\nfrom system import files\n"
+        f"with files.locked({str(tmp_path / 'new')!r}, 'training goes on'):\n"
+        "    print('mine', flush=True)\n    sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as other:
+        assert other.stdout.readline() == b"mine\n"
+        with (
+            pytest.raises(UserError, match="new: training goes on by another process; wait"),
+            files.locked(tmp_path / "new", "training goes on"),
+        ):
+            pass
+        other.kill()
+    with files.locked(tmp_path / "new", "training goes on"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ("9" * 5000, "4300 digits"),
+        ("", "Expecting value"),
+        ("{1}", "Expecting property name"),
+    ],
+)
+def test_json_that_is_none(tmp_path, text, reason):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UserError, match=rf"x\.json is not valid JSON \(.*{reason}.*\): expected a table$"):
+        files.read_json(tmp_path / "x.json", "a table")
+
+
+def test_half_an_emoji_becomes_the_sign_for_what_cannot_be_shown(tmp_path):
+    (tmp_path / "x.json").write_text(r'{"a \ud83d": ["\ude92 b", "\ud83d\ude92", 1, null, "\\ud83d"]}')
+    value = files.read_json(tmp_path / "x.json", "a table")
+    assert value == {"a \ufffd": ["\ufffd b", "🚒", 1, None, "\\ud83d"]}
+    files.write_json(tmp_path / "y.json", value)
+    assert files.read_json(tmp_path / "y.json", "a table") == value
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(UserError, match="is no file: expected a table"):
+            files.read_text(path, "a table")
 
 
 def test_a_folder_that_can_be_written_into(tmp_path):

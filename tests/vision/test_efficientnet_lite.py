@@ -1,6 +1,8 @@
 """EfficientNet-Lite: the checkpoint reader, the conversion, and what the network sees."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +13,7 @@ from PIL import Image
 from system.errors import UserError
 from vision import efficientnet_lite, geometry
 
+ROOT = Path(__file__).resolve().parents[2]
 LITE0 = "efficientnet_lite0"
 MILITARY_UNIFORM = 652  # in the order of the ImageNet classes
 GRACE_HOPPER = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
@@ -59,10 +62,10 @@ def test_checkpoint_tensors_are_windows_into_storages(tmp_path):
 @pytest.mark.parametrize(
     "evil, named",
     [
-        (b"cos\nsystem\n(S'touch evil'\ntR.", "os.system"),
-        (b'cbuiltins\neval\n(S\'open("evil", "w")\'\ntR.', "builtins.eval"),
-        (b"\x80\x04\x8c\x0bcollections\x8c\x15OrderedDict.__class__\x93.", "collections.OrderedDict.__class__"),
-        (b"(S'touch evil'\nios\nsystem\n.", "os.system"),
+        (b"cos\nsystem\n(S'touch evil'\ntR.", "calls os.system"),
+        (b'cbuiltins\neval\n(S\'open("evil", "w")\'\ntR.', "calls builtins.eval"),
+        (b"\x80\x04\x8c\x0bcollections\x8c\x15OrderedDict.__class__\x93.", "of a later protocol"),
+        (b"(S'touch evil'\nios\nsystem\n.", "calls os.system"),
     ],
 )
 @pytest.mark.parametrize("place", ["first", "tensors"])
@@ -70,7 +73,7 @@ def test_checkpoint_that_would_run_something_is_refused(tmp_path, monkeypatch, e
     monkeypatch.chdir(tmp_path)
     parts = {"front": (evil,)} if place == "first" else {"tensors": evil}
     path = write_checkpoint(tmp_path / "evil.pth", **parts)
-    with pytest.raises(UserError, match=f"evil.pth: .* calls {named}"):
+    with pytest.raises(UserError, match=rf"evil\.pth: .* {named}"):
         efficientnet_lite.read_checkpoint(path)
     assert os.listdir(tmp_path) == ["evil.pth"]
 
@@ -88,6 +91,30 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
             efficientnet_lite.read_checkpoint(tmp_path / f"{name}.pth")
     with pytest.raises(UserError, match=r"none\.pth: No such file"):
         efficientnet_lite.read_checkpoint(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"\x80\x02Nr\xff\xff\xff\x3f.", "it notes 1073741823 things"),  # an array of 8 GiB, for one number
+        (b"\x80\x05\x96\xff\xff\xff\xff\x01\0\0\0.", "not a PyTorch checkpoint"),  # 8 GiB that are not there
+        (b"\x80\x04\x8e\xff\xff\xff\xff\x01\0\0\0.", "not a PyTorch checkpoint"),
+        (b"\x80\x02T\xff\xff\xff\x7f.", "not a PyTorch checkpoint"),
+    ],
+)
+def test_a_length_is_not_believed(tmp_path, content, reason):
+    (tmp_path / "x.pth").write_bytes(content)
+    code = (
+        "import resource\nfrom vision import efficientnet_lite\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        f"try:\n    efficientnet_lite.read_checkpoint({str(tmp_path / 'x.pth')!r})\nexcept Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 300_000\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout.startswith("UserError")
+    assert reason in ran.stdout
+    assert ran.stderr == ""
 
 
 @pytest.fixture(scope="module")
