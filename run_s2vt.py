@@ -51,12 +51,16 @@ def parse_args(argv=None):
 
 def train(args):
     """--train: from the initial weights, or from the last checkpoint, to the last epoch."""
+    from captioner import training
+
+    config = cfg.from_arguments(args, settings=not args.resume)
+    with training.locked(config):
+        _train(args, training.resume(config, args.set) if args.resume else training.start(config))
+
+
+def _train(args, trainer):
     from captioner import checkpoint, training
 
-    if args.resume:
-        trainer = training.resume(cfg.from_arguments(args, settings=False), args.set)
-    else:
-        trainer = training.start(cfg.from_arguments(args))
     config = trainer.config
     print(
         f"{', '.join(config.sources)}: {trainer.samples.n_captions} training captions, {len(trainer.validation)} for "

@@ -27,6 +27,7 @@ from system.errors import UserError
 
 NAME = re.compile(r"model-(\d+)")
 
+MOST_WEIGHT = 1e4  # those of a captioner stay below 100
 DAMAGES = (OSError, ValueError)  # what reading a damaged file raises
 
 # What the parts of state.json may be; None stands for what is not in every checkpoint.
@@ -210,9 +211,14 @@ def _read_weights(path, config, vocabulary):
         shapes = s2vt_model.weight_shapes(len(vocabulary), dim_image, config.dim_hidden, config.dim_word_emb)
         weights = {name: stored.read(name, shape) for name, shape in shapes.items()}
     for name, array in weights.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise ValueError(f"{name} has values that are no finite numbers, as those of a training that diverged")
+        if not is_sound(array):
+            raise ValueError(f"{name} has values beyond all bounds, as those of a training that diverged")
     return weights
+
+
+def is_sound(weight):
+    """Whether an array may be a captioner's weight: of numbers, all finite and none huge."""
+    return weight.dtype.kind == "f" and bool((np.abs(weight) < MOST_WEIGHT).all())
 
 
 def load_config(folder):
@@ -252,8 +258,9 @@ def load_optimizer(folder, optimizer, model):
             moments = [stored.read(str(k), variable.shape) for k, variable in enumerate(optimizer.variables)]
             shapes = {name: array.shape for name, array in model.reference_weights().items() if optimizer.use_ema}
             weights = {name: stored.read(name, shape) for name, shape in shapes.items()}
-        if not all(array.dtype.kind in "iuf" and np.isfinite(array).all() for array in (*moments, *weights.values())):
-            raise ValueError("optimizer.npz has values that are no finite numbers")
+        finite = (array.dtype.kind in "iuf" and np.isfinite(array).all() for array in moments)
+        if not all(finite) or not all(map(is_sound, weights.values())):
+            raise ValueError("optimizer.npz has values beyond all bounds")
         for variable, moment in zip(optimizer.variables, moments, strict=True):
             variable.assign(moment)
         if weights:

@@ -19,6 +19,7 @@ import data_loader
 END_WORD = "."  # the end token, as the vocabulary writes it
 N_SAMPLES = 5  # captions of each medium, K
 N_GRAMS = 4
+MOST_LOSS = 1e4  # nats a word; knowing nothing costs the logarithm of the number of words, some 8
 SIGMA = 6.0  # of the Gaussian over the difference in length
 NAMING = 0.25  # of its weight before: the gradient of CIDEr-D is small, and drowns in that of naming
 
@@ -71,6 +72,12 @@ def advantages(rewards):
     return ((rewards - rewards.mean(axis=1, keepdims=True)) * n / (n - 1)).astype(np.float32)
 
 
+def is_sound(loss, gradients):
+    """Whether a loss is one that training can have, and all its gradients are finite: a bool tensor."""
+    finite = [tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients]
+    return tf.reduce_all([tf.abs(loss) < MOST_LOSS, *finite])
+
+
 class SelfCritical:
     """Self-critical training of a model, with the training captions of each medium as references."""
 
@@ -100,7 +107,9 @@ class SelfCritical:
                 if naming_loss:
                     loss += NAMING * naming_loss(seed, *given)
             gradients = tape.gradient(loss, [variable.value for variable in variables])
-            optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+            optimizer.apply(gradients)
+            return is_sound(loss, gradients)
 
         self._sample, self._learn = sample, learn
 
@@ -110,7 +119,7 @@ class SelfCritical:
         return [*words, END_WORD] if len(words) < self.model.n_lstm_step else words
 
     def step(self, media_ids, batch, seed):
-        """Learn from captions of some media, drawn by `seed` [2] -> their mean CIDEr-D.
+        """Learn from captions of some media, drawn by `seed` [2] -> their mean CIDEr-D, whether the loss is sound.
 
         batch: the descriptors of these media [S, N, D], their given captions with masks, and their cells (signature).
         """
@@ -121,8 +130,8 @@ class SelfCritical:
         words = [self._words(ids[:length]) for ids, length in zip(captions, lengths, strict=True)]
         rewards = [self.reward.score(media_ids[k // N_SAMPLES], one) for k, one in enumerate(words)]
         rewards = np.reshape(rewards, (-1, N_SAMPLES))  # [S, K]
-        self._learn(seed, descriptors, captions, masks, advantages(rewards).ravel(), *given)
-        return float(rewards.mean())
+        is_sound = self._learn(seed, descriptors, captions, masks, advantages(rewards).ravel(), *given)
+        return float(rewards.mean()), is_sound
 
     def validate(self, samples):
         """The mean CIDEr-D of the captions that the model gives to `samples`, greedy (data_loader.Samples)."""

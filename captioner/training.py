@@ -74,8 +74,9 @@ def batch_signature(model, descriptor_dtype, naming=False):
 
 
 def make_step(model, optimizer, descriptor_dtype, naming_loss=None):
-    """The training step: a function of a batch and the dropout's seed [2] that changes the weights -> loss.
+    """The training step: a function of a batch and the dropout's seed [2] that changes the weights.
 
+    It gives the loss, and whether that is sound (self_critical.is_sound).
     naming_loss: a function of seed, captions, masks and cells; added to the loss. The batches then have cells.
     """
     variables = model.trainable_variables
@@ -90,8 +91,9 @@ def make_step(model, optimizer, descriptor_dtype, naming_loss=None):
             total = loss + naming_loss(seed, captions, masks, *cells) if naming_loss else loss
         gradients = tape.gradient(total, [variable.value for variable in variables])
         # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
-        optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients])
-        return loss
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        optimizer.apply(gradients)
+        return loss, self_critical.is_sound(total, gradients)
 
     return step
 
@@ -138,10 +140,11 @@ class Trainer:
 
         return naming_loss
 
-    def save_points(self):
-        """The steps after which a checkpoint is due: every save_every_n_epoch, and the last."""
+    def is_due(self, step):
+        """Whether a checkpoint is due after that step: every save_every_n_epoch, and after the last one."""
         every = self.config.save_every_n_epoch * self.steps_per_epoch
-        return {max(1, round(k * every)) for k in range(1, int(self.last_step / every) + 1)} | {self.last_step}
+        near = (round(step / every) + k for k in (-1, 0, 1))
+        return step == self.last_step or any(k >= 1 and max(1, round(k * every)) == step for k in near)
 
     def run(self):
         """Train from where the run stands to its end; yields after every step."""
@@ -150,12 +153,24 @@ class Trainer:
             for number, batch in enumerate(self.samples.training_batches(epoch, first), first):
                 seed = self.config.seed, self.step
                 if self.step < self.first_self_critical:
-                    loss = self._step(seed, *batch)
+                    loss, is_sound = self._step(seed, *batch)
                 else:
-                    loss = -self._self_critical.step(self.samples.media_of_batch(epoch, number), batch, seed)
+                    media_ids = self.samples.media_of_batch(epoch, number)
+                    reward, is_sound = self._self_critical.step(media_ids, batch, seed)
+                    loss = -reward
                 self.step += 1
+                self.check_sound(is_sound)
                 self.losses_since_save.append(float(loss))
                 yield
+
+    def check_sound(self, is_sound):
+        """UserError unless what was computed in this step is sound: the weights are lost."""
+        if not is_sound:
+            raise UserError(
+                f"training diverged at step {self.step}: the loss, its gradient or a weight is beyond all bounds. "
+                f"Train anew with a smaller learning_rate than {self.config.learning_rate:g} (by --set); "
+                "the checkpoints before that step are as they were"
+            )
 
     @contextlib.contextmanager
     def averaged_weights(self):
@@ -219,10 +234,18 @@ class Trainer:
         checkpoint.load_optimizer(saved.folder, self.optimizer, self.model)
 
 
-def start(config):
-    """A new Trainer: vocabulary from the training split, initial weights from the seed."""
+def locked(config):
+    """Context manager: no other process trains in the experiment's folder meanwhile.
+
+    UserError where one does, and where the folder is that of a published captioner.
+    """
     if Path(config.experiment, MODEL_CARD).exists():
         raise UserError(f"{config.experiment} holds a published captioner ({MODEL_CARD}): name another --experiment")
+    return files.locked(config.experiment, "a captioner is trained in it")
+
+
+def start(config):
+    """A new Trainer: vocabulary from the training split, initial weights from the seed."""
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = annotations.read_media(config)
     stored = store.Store(config)
@@ -329,16 +352,17 @@ def train(trainer):
     """
     config, experiment = trainer.config, Path(trainer.config.experiment)
     experiment.mkdir(parents=True, exist_ok=True)
-    save_points = trainer.save_points()
     loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
     scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
     progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
     with interrupt_flag() as interrupted, scalars.as_default(), progress:
         for _ in trainer.run():
             progress.update()
-            if trainer.step in save_points:
+            if trainer.is_due(trainer.step):
                 train_loss = float(np.mean(trainer.losses_since_save))
                 validation_loss = trainer.validation_loss()
+                trainer.check_sound(abs(validation_loss) < self_critical.MOST_LOSS)
+                trainer.check_sound(all(map(checkpoint.is_sound, trainer.model.reference_weights().values())))
                 trainer.losses_since_save = []
                 loss_table.append(trainer.step, train_loss, validation_loss)
                 trainer.save(train_loss=train_loss, validation_loss=validation_loss)
@@ -347,7 +371,7 @@ def train(trainer):
                 tf.summary.scalar("loss/validation", validation_loss, trainer.step)
                 progress.set_postfix(train=f"{train_loss:.3f}", validation=f"{validation_loss:.3f}")
             if interrupted:
-                if trainer.step not in save_points:
+                if not trainer.is_due(trainer.step):
                     trainer.save()
                 raise KeyboardInterrupt
     return checkpoint.best_step(experiment)

@@ -7,7 +7,9 @@ import pytest
 
 from captioner import checkpoint, training
 from datasets import store
+from system import files
 from system.errors import UserError
+from tests.commands import run
 from tests.small_runs import config_of, content
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("workplace")]
@@ -25,8 +27,27 @@ def test_published_captioner_is_not_overwritten(copied):
     (copied / "MODEL_CARD.md").write_text("")
     before = content(copied)
     with pytest.raises(UserError, match=r"experiments/copied holds a published captioner \(MODEL_CARD.md\)"):
-        training.start(config_of("copied"))
+        training.locked(config_of("copied"))
     assert content(copied) == before
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_two_do_not_train_in_one_folder(copied, resume):
+    """The second one would remove the first one's checkpoints."""
+    before = content(copied)
+    with training.locked(config_of("copied")):
+        arguments = ["--dataset", "MSR-VTT", "--train", "--experiment", str(copied), *resume]
+        said = run("run_s2vt.py", *arguments, cwd=".", status=2)
+    assert "error: experiments/copied: a captioner is trained in it by another process; wait for it, or name" in said
+    assert {path: what for path, what in content(copied).items() if path.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("options", [["n_epochs=2"], ["self_critical_epochs=6"], ["naming_weight=0.1"]])
+def test_a_training_that_diverges_ends_at_once(options):
+    config = config_of("diverging", "learning_rate=1e20", "save_every_n_epoch=1", *options)
+    with pytest.raises(UserError, match=r"^training diverged at step [1-9]: .* a smaller learning_rate than 1e\+20"):
+        training.train(training.start(config))
+    assert checkpoint.steps(config.experiment) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +71,7 @@ def test_new_training_replaces_its_own_files_alone():
     for name in (*ours, *foreign):
         (experiment / name).parent.mkdir(parents=True, exist_ok=True)
         (experiment / name).write_text(name)
-    (experiment / ".model-9.partial-99999999").mkdir()  # no process has such a number
+    files.partial_name(experiment / "model-9").mkdir()
     training.start(config_of("old"))
     assert content(experiment) == {Path(name): name.encode() for name in foreign}
     assert sorted(path.name for path in experiment.iterdir()) == sorted({name.split("/")[0] for name in foreign})

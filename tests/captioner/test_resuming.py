@@ -111,7 +111,7 @@ def test_more_epochs_keep_the_checkpoint_that_was_the_last(copied):
     assert longer.config == dataclasses.replace(config_of("copied"), n_epochs=7, max_to_keep=4)
     assert (longer.step, longer.last_step) == (24, 28)
     best = training.train(longer)
-    assert 24 not in longer.save_points()
+    assert not longer.is_due(24)
     assert checkpoint.steps(copied)[-4:] == [22, 24, 26, 28]
     assert set(checkpoint.steps(copied)) == {22, 24, 26, 28, best}
     assert loss_rows(copied)[:, 0].tolist() == [*DUE, 26, 28]

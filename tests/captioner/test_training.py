@@ -103,7 +103,7 @@ def test_order_and_dropout_depend_on_seed_and_step_alone():
         def record(dropout_seed, descriptors, captions, masks):
             samples = zip(descriptors.numpy(), captions.numpy(), masks.numpy().astype(bool), strict=True)
             steps.append(([(one.tobytes(), *ids[mask]) for one, ids, mask in samples], dropout_seed))
-            return 0.0
+            return 0.0, True
 
         trainer._step = record
         for _ in trainer.run():
@@ -118,6 +118,16 @@ def test_order_and_dropout_depend_on_seed_and_step_alone():
     assert len(set(first)) == 14  # every caption of every video, once
     assert steps_from(5, seed=7) == steps[5:]
     assert steps_from(0, seed=8)[0][0] != steps[0][0]
+
+
+@pytest.mark.parametrize("share", [1, 0.8, 0.5, 0.3, 0.1, 0.0001])
+@pytest.mark.parametrize("n_epochs", [1, 3, 7])
+def test_a_checkpoint_is_due_after_every_share_of_an_epoch(trainer, monkeypatch, share, n_epochs):
+    monkeypatch.setattr(trainer, "config", dataclasses.replace(trainer.config, save_every_n_epoch=share))
+    monkeypatch.setattr(trainer, "last_step", trainer.steps_per_epoch * n_epochs)
+    every = share * trainer.steps_per_epoch
+    expected = {max(1, round(k * every)) for k in range(1, int(trainer.last_step / every) + 1)} | {trainer.last_step}
+    assert {step for step in range(1, trainer.last_step + 1) if trainer.is_due(step)} == expected
 
 
 def test_loss_falls_on_what_can_be_learnt(trainer):
