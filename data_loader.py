@@ -3,6 +3,8 @@
 import collections
 import difflib
 import itertools
+import re
+import unicodedata
 
 import numpy as np
 
@@ -11,11 +13,24 @@ from system.errors import UserError
 # Words
 
 
+# Apostrophes and quotation marks as typesetters write them, and what has no width.
+LOOK_ALIKES = str.maketrans(
+    {**dict.fromkeys("\u2018\u2019\u201b\u02bc", "'"), **dict.fromkeys("\u201c\u201d", '"')}
+    | dict.fromkeys("\u200b\u2060\ufeff\u00ad")
+)
+
+
+def normalize(text):
+    """Text in which what looks the same is the same: composed letters (NFC), straight quotes, nothing without width."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text).translate(LOOK_ALIKES)
+
+
 def tokenize(sentence):
-    """The words of a sentence: lower case, without `.` and `,`, split on white space."""
-    return sentence.lower().replace(".", "").replace(",", "").split()
+    """The words of a sentence: normalized, lower case, without `.` and `,`, split on white space."""
+    return normalize(sentence.lower()).replace(".", "").replace(",", "").split()
 
 
+APOSTROPHE = re.compile("(?=(?:'s|'re|'ve|'ll|'d|'m|n't|')$)")  # before it captions part "man 's", as treebanks do
 STAND_IN_CUTOFF = 0.8  # share of letters that match in spellings that are nearly the same
 
 
@@ -61,6 +76,19 @@ class Vocabulary:
         ids[: len(known)] = known
         mask[: len(known) + 1] = 1
         return ids, mask
+
+    def read(self, word):
+        """A word of a question as captions have it, a list of words.
+
+        It is itself; or what is left without the marks around it; or its parts at the apostrophe. Nothing is left of
+        marks alone; of a word of which no form is known, what is left without marks.
+        """
+        places = [
+            k for k, letter in enumerate(word) if unicodedata.category(letter)[0] not in "PS"
+        ]  # no marks, no signs
+        bare = word[places[0] : places[-1] + 1] if places else ""
+        parts = [part for part in APOSTROPHE.split(bare) if part]  # [] for marks alone
+        return next((form for form in ([word], [bare], parts) if all(part in self.ids for part in form)), [bare])
 
     def decode(self, ids):
         """Word ids -> sentence."""

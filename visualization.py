@@ -22,7 +22,7 @@ from pathlib import Path
 
 import caption_saliency
 import cfg
-from system import device, errors, files
+from system import console, device, errors, files
 from system.errors import UserError
 
 AT_ONCE = 4  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
@@ -102,9 +102,9 @@ def show(explained, picture, numbers):
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
     if query.skipped:
-        print(f"left out, not known to the captioner: {', '.join(query.skipped)}")
+        print(f"left out, not known to the captioner: {', '.join(map(console.shown, query.skipped))}")
     for word, known in query.read_as.items():
-        print(f"'{word}' is not known to the captioner, read as '{known}'")
+        print(f"'{console.shown(word)}' is not known to the captioner, read as '{known}'")
     print(f"picture: {picture}")
     print(f"raw maps and settings: {numbers}")
     if explained.is_video and explained.config.media == "image":
@@ -126,7 +126,7 @@ def main(argv=None):
     args = parse_args(argv)
     sentences = read_sentences(args.sentence)
     experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
-    output = Path(args.output or cfg.output_folder(experiment, "saliency"))
+    output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency"))
     explain = caption_saliency.load(experiment, args.method, args.checkpoint, args.set, args.gpu)
     from explain import render
     from vision import media

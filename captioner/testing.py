@@ -52,8 +52,9 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
     Writes every prediction to `model-<step>.json` (`model-<step>-validate.json`, `-beam5` and the like for what is not
     the default, the data set among them where it is not the captioner's own) and a line to `scores.txt` -> the scores
     with what they are of, and the path of the predictions.
-    UserError where checkpoint, split or descriptors are missing, the descriptors are of another CNN, or the data set
-    has videos where the captioner was trained on images, or the other way round.
+    Media without captions cannot be scored; that there are some is among the warnings.
+    UserError where checkpoint, split or descriptors are missing, no medium has a caption, the descriptors are of
+    another CNN, or the data set has videos where the captioner was trained on images, or the other way round.
     """
     experiment = Path(experiment)
     saved = checkpoint.load(checkpoint.choose(experiment, number), assignments, TEST_SETTINGS)
@@ -65,9 +66,14 @@ def test(dataset, experiment, number=None, split="test", assignments=()):
         raise UserError(
             f"{saved.config.data_dir} has no {split} split: its annotations are missing; docs/data.md draws the layout"
         )
-    media = store.Store(saved.config).usable(media, for_training=False)
+    captioned = annotations.captioned(media)
+    n_without = len(media) - len(captioned)
+    media = store.Store(saved.config).usable(captioned, for_training=False)
+    files.writable_folder(experiment)  # else one would find out after all captions
     predictions = caption_media(saved, media)
     scores = caption_scores.score({medium.id: list(medium.captions) for medium in media}, predictions)
+    if n_without:
+        scores["warnings"].append(f"left out: {n_without} of the split's media that have no caption to compare with")
 
     step, beam_size = saved.state["step"], saved.config.beam_size
     run = {"checkpoint": step, "dataset": dataset, "split": split, "n_media": len(media), "beam_size": beam_size}

@@ -106,7 +106,10 @@ class Trainer:
         self.config, self.vocabulary, self.model = config, vocabulary, model
         self.stored = store.Store(config)
         self.cnn_weights_id = self.stored.cnn_weights_id()
-        train, validate = (self.stored.usable(annotations.split_media(media, split)) for split in ("train", "validate"))
+        train, validate = (
+            self.stored.usable(annotations.captioned(annotations.split_media(media, split)))
+            for split in ("train", "validate")
+        )
         self._media = train, validate
         self.samples = data_loader.training_samples(self.stored, vocabulary, train)
         self.validation = data_loader.validation_samples(self.stored, vocabulary, validate)
@@ -249,7 +252,7 @@ def start(config):
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = annotations.read_media(config)
     stored = store.Store(config)
-    train = stored.usable(annotations.split_media(media, "train"))
+    train = stored.usable(annotations.captioned(annotations.split_media(media, "train")))
     captions = [caption for medium in train for caption in medium.captions]
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
     vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])

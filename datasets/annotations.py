@@ -3,14 +3,16 @@
 import collections
 import dataclasses
 import difflib
+import os
 import re
 from pathlib import Path
 
-from system import files
+from system import console, files
 from system.errors import UserError
 
 SPLITS = ("train", "validate", "test")
 SPLIT_NAMES = {"train": "train", "val": "validate", "test": "test"}  # as others write them
+MOST_OF_AN_ID = 200  # bytes: the names of a medium's files are longer, and a file system takes 255
 FLICKR = {"Flickr8k", "Flickr30k"}  # some photographs are in both, under names that begin with the same number
 
 
@@ -36,8 +38,12 @@ def _read_lines(path, what):
 def _checked_id(media_id, source):
     """`media_id` as text, if it can be a file name; ids name files, so one with a path in it is refused."""
     media_id = str(media_id)
-    if not media_id or "/" in media_id or "\\" in media_id or media_id in (".", ".."):
-        raise UserError(f"{source}: '{media_id}' cannot be a media id, it is no plain file name")
+    plain = media_id and not set("/\\\0") & set(media_id) and media_id not in (".", "..")
+    if not plain or len(os.fsencode(media_id)) > MOST_OF_AN_ID:
+        raise UserError(
+            f"{source}: '{console.shown(media_id)}' cannot be a media id, it is no plain file name of at most "
+            f"{MOST_OF_AN_ID} bytes"
+        )
     return media_id
 
 
@@ -48,7 +54,7 @@ def _read_token_file(path):
         name, tab, caption = line.partition("\t")
         name, hash_sign, _ = name.rpartition("#")
         if not (tab and hash_sign):
-            raise UserError(f"{path}, line {number}: expected 'name.jpg#k<TAB>caption', found '{line[:60]}'")
+            raise UserError(f"{path}, line {number}: expected 'name.jpg#k<TAB>caption', found '{console.shown(line)}'")
         captions[_checked_id(name, f"{path}, line {number}")].append(caption.strip())
     return captions
 
@@ -58,12 +64,12 @@ def _media_of_images(split_of, captions, folder, source):
     for images in sorted({(Path(folder) / name).parent for name in split_of}):
         if not images.is_dir():
             raise UserError(f"{images} is missing: expected the folder of images; docs/data.md draws the layout")
-    without = [name for name in split_of if not captions.get(name)]
-    if without:
-        raise UserError(f"{len(without)} images of the splits have no caption in {source}, such as '{without[0]}'")
+    if split_of and not any(captions.get(name) for name in split_of):
+        name = console.shown(next(iter(split_of)))
+        raise UserError(f"no image of the splits has a caption in {source}; the first one is '{name}'")
     media = {}
     for name, split in split_of.items():
-        medium = Medium(Path(name).stem, Path(folder) / name, split, tuple(captions[name]))
+        medium = Medium(Path(name).stem, Path(folder) / name, split, tuple(captions.get(name, ())))
         if medium.id in media:
             raise UserError(
                 f"'{media[medium.id].path}' and '{medium.path}': an image's id is its name without the ending, so one "
@@ -197,7 +203,8 @@ def read_msr_vtt(folder):
     """MSR-VTT: `{train_val,test}_videodatainfo.json`, and `TrainValVideo/` and `TestVideo/`, or `videos/` for both.
 
     A video is an .mp4 file, or a folder of its frames.
-    Without the test set's JSON the data set has no test split; without its videos stage 1 records them as failures.
+    Without the test set's JSON the data set has no test split; without its videos stage 1 records them as failures. A
+    video without a sentence, as the challenge gave out the test set's, has no captions.
     """
     media = {}
     for part, videos_folder in (("train_val", "TrainValVideo"), ("test", "TestVideo")):
@@ -212,22 +219,21 @@ def read_msr_vtt(folder):
             raise UserError(f"{folder} has neither {videos_folder}/ nor videos/: expected the .mp4 files there")
         try:
             captions = collections.defaultdict(list)
-            for sentence in info["sentences"]:
+            for sentence in info.get("sentences", ()):
                 captions[str(sentence["video_id"])].append(str(sentence["caption"]))
             for video in info["videos"]:
                 video_id, split = _checked_id(video["video_id"], path), video["split"]
+                split = SPLIT_NAMES.get(split, split)  # mirrors have "val"
                 if split not in SPLITS:
+                    split = console.shown(split)
                     raise UserError(f"{path}: {video_id} has the split '{split}': expected {', '.join(SPLITS)}")
                 path_of_video = _video_path(videos_dir, video_id)
                 media[video_id] = Medium(video_id, path_of_video, split, tuple(captions[video_id]))
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: expected videos[] with video_id and split, sentences[] with video_id and caption; "
                 f"problem with {error}"
             ) from None
-        without = next((video["video_id"] for video in info["videos"] if not captions[str(video["video_id"])]), None)
-        if without is not None:
-            raise UserError(f"{path}: video '{without}' has no sentence")
     return media
 
 
@@ -273,10 +279,20 @@ def find_medium(media, media_id):
     for name in (media_id, Path(media_id).stem):
         if name in media:
             return media[name]
-    similar = difflib.get_close_matches(media_id, media, n=3) or list(media)[:3]
-    raise UserError(
-        f"there is no media id '{media_id}' among the {len(media)} of this data set; similar: {', '.join(similar)}"
-    )
+    media_id = console.shown(media_id)
+    similar = ", ".join(difflib.get_close_matches(media_id, media, n=3) or list(media)[:3])
+    raise UserError(f"there is no media id '{media_id}' among the {len(media)} of this data set; similar: {similar}")
+
+
+def captioned(media):
+    """Those of some media that have captions, as a split of a challenge may not; UserError where none has."""
+    with_captions = [medium for medium in media if medium.captions]
+    if media and not with_captions:
+        raise UserError(
+            f"none of the {len(media)} media of the {media[0].split} split has a caption, such as "
+            f"{console.shown(media[0].id)}: it can neither be trained on nor scored"
+        )
+    return with_captions
 
 
 def split_media(media, split):

@@ -6,9 +6,12 @@ import numpy as np
 
 import data_loader
 import saliency
+from system import console
 from system.errors import UserError
 from vision import descriptors
 
+MOST_TOLD = 5  # unknown words, in one message
+MOST_WORDS = 1000  # of a sentence, known or not
 UNKNOWN = ("error", "skip", "nearest")  # what can become of a word that the captioner does not know
 
 
@@ -44,21 +47,26 @@ def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
     "error", "skip" (leave it out) or "nearest" (read `Vocabulary.stand_in` instead). UserError for such a word under
     "error", or without a stand-in; where no word is left; and where there are more than n_lstm_step.
     """
-    words = data_loader.tokenize(sentence)
+    words = [part for word in data_loader.tokenize(sentence) for part in vocabulary.read(word)]
+    if len(words) > MOST_WORDS:
+        raise UserError(f"the sentence has {len(words)} words; this captioner takes at most {n_lstm_step}")
     strange = [word for word in dict.fromkeys(words) if word not in vocabulary.ids]
     read_as = {}
     if unknown == "nearest":
         read_as = {word: known for word in strange if (known := vocabulary.stand_in(word))}
     lost = [word for word in strange if word not in read_as]
     if lost and unknown != "skip":
+        told = [_described(word, vocabulary) for word in lost[:MOST_TOLD]]
+        if len(lost) > MOST_TOLD:
+            told.append(f"{len(lost) - MOST_TOLD} more")
+        nearest = ", or take the nearest words (--unknown nearest)" if unknown == "error" else ""
         raise UserError(
-            f"the captioner does not know {'; '.join(_described(word, vocabulary) for word in lost)}; change the "
-            f"sentence, leave them out (--unknown skip)"
-            + (", or take the nearest words (--unknown nearest)" if unknown == "error" else "")
+            f"the captioner does not know {'; '.join(told)}; change the sentence, leave them out (--unknown skip)"
+            f"{nearest}"
         )
     known = [read_as.get(word, word) for word in words if word not in lost]
     if not known:
-        raise UserError(f"the sentence '{sentence}' has no word that the captioner knows")
+        raise UserError(f"the sentence '{console.shown(sentence)}' has no word that the captioner knows")
     if len(known) > n_lstm_step:
         raise UserError(f"the sentence has {len(known)} words; this captioner takes at most {n_lstm_step}")
     skipped = [word for word in words if word in lost]
@@ -69,7 +77,7 @@ def _described(word, vocabulary):
     """An unknown word with the known ones that come near it."""
     hints = {"spelled like": vocabulary.nearest(word), "used like": vocabulary.related.get(word)}
     found = "; ".join(f"{how}: {', '.join(words)}" for how, words in hints.items() if words)
-    return f"'{word}' ({found or 'none comes near it'})"
+    return f"'{console.shown(word)}' ({found or 'none comes near it'})"
 
 
 def reading(saved, extractor, path):

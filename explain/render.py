@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ from vision import media
 
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
+MAX_NAME_BYTES = 230  # of the whole name, without ending: file systems take 255
 SHEET_FRAMES = 5  # a word, on a contact sheet
 FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png"), ("png",)  # the first is the usual one
 
@@ -33,18 +35,29 @@ def check_form(path, is_video, form):
 
 
 def name(explanation):
-    """The name of an explanation's files, without ending: the medium, the words, and what is unusual about them."""
+    """The name of an explanation's files, without ending: the medium, the words, and what is unusual about them.
+
+    As short as a file system wants it, which counts bytes: what is cut off leaves its check sum.
+    """
     query = explanation.query
     words = re.sub(r"\W+", "_", query.sentence.lower()).strip("_")
-    if len(words) > MAX_NAME:
-        words = f"{words[:MAX_NAME]}-{zlib.crc32(words.encode()):08x}"
     unusual = "-own" if query.is_own else ""  # another question: equation 5, not 6
     unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
     if explanation.normalization != ("released" if explanation.is_video else "linear"):
         unusual += f"-{explanation.normalization}"
     if explanation.method != attribution.PAPERS:
         unusual += f"-{explanation.method}"
-    return f"{media.name(explanation.path)}-{words}{unusual}"
+    room = MAX_NAME_BYTES - len(f"-{unusual}")
+    words = _cut(words, room // 2, MAX_NAME)
+    return f"{_cut(media.name(explanation.path), room - len(os.fsencode(words)))}-{words}{unusual}"
+
+
+def _cut(text, most_bytes, most_letters=None):
+    """A part of a file's name, of at most so many bytes; what is longer is cut off, and ends with its check sum."""
+    if len(os.fsencode(text)) <= most_bytes and len(text) <= (most_letters or len(text)):
+        return text
+    end = f"-{zlib.crc32(os.fsencode(text)):08x}"
+    return os.fsencode(text[:most_letters])[: most_bytes - len(end)].decode(errors="ignore") + end
 
 
 def write(explanation, target):

@@ -54,6 +54,8 @@ def _told(path):
         yield
     except OSError as error:
         reason = error.strerror or str(error)  # NumPy has its own words for a write that was cut short
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file is in the place of a folder"
         with contextlib.suppress(OSError):
             if shutil.disk_usage(Path(path).parent).free < FULL:
                 reason = "the disk is full"
@@ -85,11 +87,12 @@ def append_line(path, line):
 
 
 def writable_folder(path):
-    """Make a folder if there is none -> its Path. OSError where nothing can be written into it."""
+    """Make a folder if there is none -> its Path. UserError where nothing can be written into it."""
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path):
-        return path
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
 
 
 @contextlib.contextmanager

@@ -26,6 +26,40 @@ def test_tokenize(sentence, words):
     assert data_loader.tokenize(sentence) == words
 
 
+@pytest.mark.parametrize(
+    "sentence, words",
+    [
+        ("cafe\u0301 caf\u00e9 CAFE\u0301", ["café", "café", "café"]),
+        ("the man\u2019s do\u200bg, \ufeffa \u201cdog\u201d", ["the", "man's", "dog", "a", '"dog"']),
+        ("na\u00adive\u00a0dog", ["naive", "dog"]),
+    ],
+)
+def test_words_that_look_the_same_are_the_same(sentence, words):
+    assert data_loader.tokenize(sentence) == words
+
+
+@pytest.mark.parametrize(
+    "word, read",
+    [
+        ("dog", ["dog"]),
+        ("dog!", ["dog"]),
+        ('("dog?")', ["dog"]),
+        ("\u00bfdog\uff1f\u2026", ["dog"]),
+        ("man's", ["man", "'s"]),
+        ("don't!", ["do", "n't"]),
+        ("dogs'", ["dogs"]),
+        ("t-shirt", ["t-shirt"]),
+        ("-", ["-"]),
+        ("!?", []),
+        ("unknown!", ["unknown"]),
+        ("man-dog", ["man-dog"]),
+    ],
+)
+def test_a_word_of_a_question_is_read_as_captions_have_it(word, read):
+    known = Vocabulary([".", "dog", "man", "'s", "do", "n't", "t-shirt", "-"])
+    assert known.read(word) == read
+
+
 def test_vocabulary_by_hand():
     captions = ["The dog.", "a dog , a cat", "A bird"]
     assert data_loader.count_words(captions) == {"a": 3, "dog": 2, "the": 1, "cat": 1, "bird": 1}

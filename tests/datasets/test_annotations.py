@@ -315,7 +315,7 @@ def video(video_id, split):
         ("MSR-VTT", TEST_JSON, video("v2", "dev"), ": v2 has the split 'dev': expected train, validate, test"),
         # Lines
         ("Flickr8k", TOKEN_FILE, "e.jpg#0\tx\n\nno tab", ", line 3: expected 'name.jpg#k<TAB>caption', found 'no tab'"),
-        ("Flickr8k", TOKEN_FILE, "e.jpg\ta b", ", line 1: expected 'name.jpg#k<TAB>caption', found 'e.jpg\ta b'"),
+        ("Flickr8k", TOKEN_FILE, "e.jpg\ta b", ", line 1: expected 'name.jpg#k<TAB>caption', found 'e.jpg\\\\ta b'"),
         # Ids that are no file names
         ("Flickr8k", TOKEN_FILE, "e.jpg#0\tx\n../e.jpg#0\tx", ", line 2: '../e.jpg' cannot be a media id"),
         ("Flickr8k", TOKEN_FILE, "#0\tx", ", line 1: '' cannot be a media id"),
@@ -337,8 +337,6 @@ def video(video_id, split):
         ("PASCAL1k", "captions.token", None, "is missing: expected captions, 'name.jpg#k<TAB>caption' a line"),
         ("PASCAL1k", "captions.token", "e.jpg#0 x", ", line 1: expected 'name.jpg#k<TAB>caption', found 'e.jpg#0 x'"),
         ("PASCAL1k", "images", None, "is missing: expected the folder of images"),
-        # Media without captions
-        ("MSR-VTT", TEST_JSON, json.dumps(TEST | {"sentences": []}), ": video 'v2' has no sentence"),
     ],
 )
 def test_a_wrong_layout_is_told_by_its_file(layout, name, text, message):
@@ -351,11 +349,41 @@ def test_a_wrong_layout_is_told_by_its_file(layout, name, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_images_without_captions_are_counted_and_one_is_named():
-    config = lay_out("Flickr8k", {"Flickr_8k.trainImages.txt": "a.b.jpg\nx.jpg\ny.jpg\n"})
-    message = "^2 images of the splits have no caption in DATA/Flickr8k/Flickr8k.token.txt, such as 'x.jpg'$"
+def test_media_without_captions_are_media():
+    """As the test set of a challenge was given out, or an image that nobody described."""
+    config = lay_out("Flickr8k", {"Flickr_8k.trainImages.txt": "a.b.jpg\nx.jpg\n"})
+    media = annotations.read_media(config)
+    assert (media["x"].split, media["x"].captions) == ("train", ())
+    train = annotations.split_media(media, "train")
+    assert annotations.captioned(train) == [media["a.b"]]
+    with pytest.raises(UserError, match="none of the 1 media of the train split has a caption, such as x: it can"):
+        annotations.captioned([media["x"]])
+    config = lay_out("MSR-VTT", {TEST_JSON: json.dumps({"videos": TEST["videos"]})})
+    assert annotations.read_media(config)["v2"].captions == ()
+    config = lay_out("COCO", {VAL_CAPTIONS: coco(("c.jpg", []))})
+    assert annotations.read_media(config)["c"].captions == ()
+
+
+def test_captions_of_other_images_are_told():
+    config = lay_out("Flickr8k", {TOKEN_FILE: "other.jpg#0\ta dog\n"})
+    message = "^no image of the splits has a caption in DATA/Flickr8k/Flickr8k.token.txt; the first one is 'a.b.jpg'$"
     with pytest.raises(UserError, match=message):
         annotations.read_media(config)
+
+
+def test_splits_as_mirrors_call_them():
+    config = lay_out("MSR-VTT", {TEST_JSON: video("v7", "val")})
+    assert annotations.read_media(config)["v7"].split == "validate"
+
+
+@pytest.mark.parametrize("media_id", ["a\0b", "x" * 201, "é" * 101, "a/b", ".."])
+def test_ids_that_no_file_can_have(media_id):
+    config = lay_out("MSR-VTT", {TEST_JSON: video(media_id, "test")})
+    with pytest.raises(UserError, match="cannot be a media id, it is no plain file name of at most 200 bytes") as error:
+        annotations.read_media(config)
+    assert len(str(error.value)) < 250
+    Path(config.data_dir, TEST_JSON).write_text(video("é" * 100, "test"))
+    assert "é" * 100 in annotations.read_media(config)
 
 
 def test_images_whose_names_differ_in_the_ending_only_are_told():
@@ -374,11 +402,8 @@ def test_images_whose_names_differ_in_the_ending_only_are_told():
         annotations.read_media(config)
 
 
-def test_coco_without_captions_of_an_image_or_without_images():
-    config = lay_out("COCO", {VAL_CAPTIONS: coco(("c.jpg", []))})
-    message = "^1 images of the splits have no caption in DATA/COCO/annotations, such as 'val2017/c.jpg'$"
-    with pytest.raises(UserError, match=message):
-        annotations.read_media(config)
+def test_coco_without_images():
+    config = lay_out("COCO", {})
     for name in ("train2017", "val2017", "test2017"):
         Path(config.data_dir, name).rmdir()
     with pytest.raises(

@@ -42,6 +42,18 @@ def test_unknown_words_are_refused_left_out_or_replaced():
         query.parse_sentence("a poodle xyzzy", VOCABULARY, 9, "nearest")
 
 
+def test_marks_around_words_and_many_words():
+    parsed = query.parse_sentence("A dog runs!  (a dog)...", VOCABULARY, 9)
+    assert (parsed.words, parsed.sentence) == (["a", "dog", "runs", "a", "dog"], "A dog runs!  (a dog)...")
+    with pytest.raises(UserError, match="the sentence has 200000 words; this captioner takes at most 9"):
+        query.parse_sentence("xyzzy " * 200_000, VOCABULARY, 9, "nearest")
+    with pytest.raises(UserError, match="; 7 more; change the sentence"):
+        query.parse_sentence(" ".join(f"word{k}" for k in range(12)), VOCABULARY, 9)
+    with pytest.raises(UserError) as refusal:
+        query.parse_sentence("x" * 1_000_000, VOCABULARY, 9)
+    assert len(str(refusal.value)) < 300
+
+
 def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
     """A captioner that reads a pyramid reads it here, too."""
     monkeypatch.chdir(tmp_path)

@@ -297,5 +297,6 @@ def test_a_folder_that_can_be_written_into(tmp_path):
     assert files.writable_folder(str(tmp_path / "new/one")) == tmp_path / "new/one"
     assert names(tmp_path / "new/one") == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"):
-        files.writable_folder(tmp_path / "file")
+    for path in (tmp_path / "file", tmp_path / "file/new"):
+        with pytest.raises(UserError, match=rf"{path}: cannot be written \(a file is in the place of a folder\)"):
+            files.writable_folder(path)
