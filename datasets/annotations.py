@@ -35,7 +35,7 @@ def _read_lines(path, what):
     return [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _checked_id(media_id, source):
+def checked_id(media_id, source):
     """`media_id` as text, if it can be a file name; ids name files, so one with a path in it is refused."""
     media_id = str(media_id)
     plain = media_id and not set("/\\\0") & set(media_id) and media_id not in (".", "..")
@@ -55,7 +55,7 @@ def _read_token_file(path):
         name, hash_sign, _ = name.rpartition("#")
         if not (tab and hash_sign):
             raise UserError(f"{path}, line {number}: expected 'name.jpg#k<TAB>caption', found '{console.shown(line)}'")
-        captions[_checked_id(name, f"{path}, line {number}")].append(caption.strip())
+        captions[checked_id(name, f"{path}, line {number}")].append(caption.strip())
     return captions
 
 
@@ -84,7 +84,7 @@ def _read_lists(paths, extension=""):
     split_of = {}
     for split, path in paths.items():
         for number, line in _read_lines(path, f"the image names of the {split} split, one a line"):
-            name = _checked_id(line.strip(), f"{path}, line {number}")
+            name = checked_id(line.strip(), f"{path}, line {number}")
             split_of[name if name.endswith(extension) else name + extension] = split
     return split_of
 
@@ -106,7 +106,7 @@ def read_flickr30k(folder):
     if split_json.exists():
         try:
             images = files.read_json(split_json, "NeuralTalk's splits")["images"]
-            split_of = {_checked_id(image["filename"], split_json): SPLIT_NAMES[image["split"]] for image in images}
+            split_of = {checked_id(image["filename"], split_json): SPLIT_NAMES[image["split"]] for image in images}
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{split_json}: expected images[] with filename and split (train, val, test); problem with {error}"
@@ -164,7 +164,7 @@ def _read_coco_captions(path, part):
     try:
         for one in info["annotations"]:
             captions[one["image_id"]].append(_in_one_line(one["caption"]))
-        return {f"{part}/{_checked_id(image['file_name'], path)}": captions[image["id"]] for image in info["images"]}
+        return {f"{part}/{checked_id(image['file_name'], path)}": captions[image["id"]] for image in info["images"]}
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: expected images[] with id and file_name, annotations[] with image_id and caption; problem with "
@@ -177,7 +177,7 @@ def _read_karpathy(path):
     names, split_of, captions = SPLIT_NAMES | {"restval": "train"}, {}, {}
     try:
         for image in files.read_json(path, "Karpathy's splits and captions of COCO")["images"]:
-            name = "/".join(_checked_id(image[key], path) for key in ("filepath", "filename"))
+            name = "/".join(checked_id(image[key], path) for key in ("filepath", "filename"))
             split_of[name] = names[image["split"]]
             captions[name] = [_in_one_line(sentence["raw"]) for sentence in image["sentences"]]
     except (AttributeError, KeyError, TypeError) as error:
@@ -222,7 +222,7 @@ def read_msr_vtt(folder):
             for sentence in info.get("sentences", ()):
                 captions[str(sentence["video_id"])].append(str(sentence["caption"]))
             for video in info["videos"]:
-                video_id, split = _checked_id(video["video_id"], path), video["split"]
+                video_id, split = checked_id(video["video_id"], path), video["split"]
                 split = SPLIT_NAMES.get(split, split)  # mirrors have "val"
                 if split not in SPLITS:
                     split = console.shown(split)

@@ -7,9 +7,7 @@ A phrase is a group of words that name something, and the region where it is.
 """
 
 import collections
-import contextlib
 import functools
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,12 @@ import numpy as np
 import scipy.ndimage
 
 from data_loader import tokenize
+from datasets import annotations
 from system import files
 from system.errors import UserError
+
+MOST_OF_A_SIDE = 1_000_000  # pixels of a photograph with boxes
+MASK_PIXELS = 16_000_000  # of an image with masks, at most
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,14 @@ def read_boxes(path):
     try:
         root = defusedxml.ElementTree.fromstring(files.read_text(path, "boxes of Flickr30k Entities"))
         width, height = (int(root.findtext(f"size/{side}")) for side in ("width", "height"))
+        if min(width, height) < 1 or max(width, height) > MOST_OF_A_SIDE:
+            raise ValueError(f"a photograph of {width} x {height} pixels")
         boxes = collections.defaultdict(list)
         for thing in root.iter("object"):
             for box in thing.iter("bndbox"):
                 corners = [float(box.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")]
+                if not np.isfinite(corners).all() or corners[0] > corners[2] or corners[1] > corners[3]:
+                    raise ValueError(f"a box from {corners[:2]} to {corners[2:]}")
                 for name in thing.iter("name"):
                     boxes[int(name.text)].append(corners)
     except (defusedxml.ElementTree.ParseError, defusedxml.DefusedXmlException, TypeError, ValueError) as error:
@@ -144,7 +150,12 @@ def read_entities(folder, media):
         boxes = read_boxes(Path(folder) / "Annotations" / f"{name}.xml")
         sentences = files.read_text(Path(folder) / "Sentences" / f"{name}.txt", "captions of Flickr30k Entities")
         for line in filter(str.strip, sentences.split("\n")):
-            words, found = parse_sentence(line)
+            try:
+                words, found = parse_sentence(line)
+            except ValueError as error:  # a number of thousands of digits
+                raise UserError(
+                    f"{folder}/Sentences/{name}.txt: not captions of Flickr30k Entities ({error})"
+                ) from None
             phrases = [
                 Phrase(places, kind, boxes[chain], chain)
                 for places, chain, kind in found
@@ -213,8 +224,6 @@ def read_coco(folder):
     splits that are there are read. A word's region is the union of all its category's instances in the image; a word
     that names none of those present is no phrase. UserError where files are missing or are something else.
     """
-    from pycocotools.coco import COCO
-
     paths = sorted(Path(folder, "annotations").glob("instances_*.json"))
     if not paths:
         raise UserError(
@@ -226,33 +235,95 @@ def read_coco(folder):
         captions_path = path.with_name(f"captions_{split}.json")
         if not captions_path.exists():
             raise UserError(f"{captions_path} is missing: the captions of {path.name}")
+        instances, captions = files.read_table(path, "COCO's masks"), files.read_table(captions_path, "COCO's captions")
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
-                instances, captions = COCO(str(path)), COCO(str(captions_path))
             captioned += _coco_split(instances, captions, Path(folder) / split)
-        except Exception as error:  # pycocotools raises whatever its parsing stumbles over
-            raise UserError(f"{path} and {captions_path.name} are not COCO's ({error!r})") from None
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} and {captions_path.name} are not COCO's ({type(error).__name__}: {error})"
+            ) from None
     return captioned
 
 
 def _coco_split(instances, captions, images):
+    """Generate the CaptionedImages of one split; any error of Python's where the two tables are not COCO's."""
     from pycocotools import mask
 
-    names = {category["id"]: category["name"] for category in instances.loadCats(instances.getCatIds())}
+    names = {category["id"]: category["name"] for category in instances["categories"]}
     named = coco_categories(names.values())
-    for image_id, image in sorted(instances.imgs.items()):
-        parts = collections.defaultdict(list)  # of each category that is there
-        for annotation in instances.imgToAnns[image_id]:
-            if annotation["segmentation"]:  # some files have boxes alone
-                parts[names[annotation["category_id"]]].append(instances.annToRLE(annotation))
-        regions = {category: Mask(mask.merge(found)) for category, found in parts.items()}
-        regions = {category: region for category, region in regions.items() if mask.area(region.rle)}
-        for caption in captions.imgToAnns[image_id]:
-            words = tuple(tokenize(caption["caption"]))
-            phrases = []
-            for place, word in enumerate(words):
-                present = [category for category in sorted(named.get(word, ())) if category in regions]
-                if present:
-                    union = mask.merge([regions[category].rle for category in present])
-                    phrases.append(Phrase((place,), present[0], Mask(union)))
-            yield CaptionedImage(images / image["file_name"], words, tuple(phrases))
+    parts = collections.defaultdict(list)  # of each image and category that is there
+    sizes = {image["id"]: _checked_size(image) for image in instances["images"]}
+    for annotation in instances["annotations"]:
+        if annotation["segmentation"]:  # some files have boxes alone
+            size = sizes[annotation["image_id"]]
+            parts[annotation["image_id"], names[annotation["category_id"]]].append(_checked_rle(annotation, *size))
+    regions = collections.defaultdict(dict)  # of each image
+    for (image_id, category), found in parts.items():
+        region = Mask(mask.merge(found))
+        if mask.area(region.rle):
+            regions[image_id][category] = region
+    captions_of = collections.defaultdict(list)
+    for caption in captions["annotations"]:
+        captions_of[caption["image_id"]].append(tuple(tokenize(caption["caption"])))
+    for image in sorted(instances["images"], key=lambda image: image["id"]):
+        path, present = images / annotations.checked_id(image["file_name"], "file_name"), regions[image["id"]]
+        for words in captions_of[image["id"]]:
+            yield CaptionedImage(path, words, tuple(_named_regions(words, named, present)))
+
+
+def _named_regions(words, named, regions):
+    """Generate the phrases of a caption: a word that names one of the categories that are there."""
+    from pycocotools import mask
+
+    for place, word in enumerate(words):
+        present = [category for category in sorted(named.get(word, ())) if category in regions]
+        if present:
+            yield Phrase((place,), present[0], Mask(mask.merge([regions[category].rle for category in present])))
+
+
+def _checked_size(image):
+    """Height and width of an image of COCO's; ValueError where they are no whole numbers, or make a mask too large."""
+    height, width = image["height"], image["width"]
+    if type(height) is not int or type(width) is not int or min(height, width) < 1 or height * width > MASK_PIXELS:
+        raise ValueError(f"image {image['id']} of {width} x {height} pixels, of which {MASK_PIXELS} can be scored")
+    return height, width
+
+
+def _checked_rle(annotation, height, width):
+    """The mask of one instance as pycocotools encodes it; ValueError for what its native code would not survive.
+
+    That is: corners that are no numbers or far outside, another size than the image's, and runs that do not fill it.
+    """
+    from pycocotools import mask
+
+    segmentation, where = annotation["segmentation"], f"the mask of annotation {annotation.get('id')}"
+    if isinstance(segmentation, list):
+        polygons = [np.array(polygon, np.float64) for polygon in segmentation]
+        for corners in polygons:
+            points = corners.reshape(-1, 2)  # [n, (x, y)]
+            if len(points) < 3 or not (np.abs(points) <= (2 * width, 2 * height)).all():
+                raise ValueError(f"{where} has a polygon without three corners in the image")
+        return mask.merge(mask.frPyObjects([corners.tolist() for corners in polygons], height, width))
+    counts = segmentation["counts"]
+    runs = counts if isinstance(counts, list) else _unpacked_runs(counts)
+    if segmentation["size"] != [height, width] or not all(type(run) is int and run >= 0 for run in runs):
+        raise ValueError(f"{where} is of another size than its image")
+    if sum(runs) != height * width:
+        raise ValueError(f"{where} has runs of {sum(runs)} pixels for an image of {height * width}")
+    return mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+
+
+def _unpacked_runs(text):
+    """The runs of COCO's compressed encoding: five bits a letter, differences from the run before the last."""
+    runs, value, shift = [], 0, 0
+    for letter in text.encode("ascii"):
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"a mask has the letter {chr(letter)!r}, which its encoding does not")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last letter of this run, whose highest bit is the sign
+            value -= (bits & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs

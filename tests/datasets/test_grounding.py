@@ -151,8 +151,104 @@ def test_what_is_not_coco_is_told(tmp_path):
     (tmp_path / "annotations/instances_val.json").unlink()
     write_coco(tmp_path)
     (tmp_path / "annotations/captions_val.json").write_text("[]")
-    with pytest.raises(UserError, match=r"instances_val\.json and captions_val\.json are not COCO's"):
+    with pytest.raises(UserError, match=r"captions_val\.json holds no table: expected COCO's captions"):
         grounding.read_coco(tmp_path)
     (tmp_path / "annotations/captions_val.json").unlink()
     with pytest.raises(UserError, match=r"captions_val\.json is missing"):
         grounding.read_coco(tmp_path)
+
+
+def change(folder, name, /, **values):
+    """Change values of the first entry of one list of instances_val.json."""
+    path = folder / "annotations/instances_val.json"
+    content = json.loads(path.read_text())
+    content[name][0] |= values
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "name, values, reason",
+    [
+        ("images", {"width": 10**9}, "image 7 of 1000000000 x 10 pixels, of which 16000000 can be scored"),
+        ("images", {"width": 30_000, "height": 30_000}, "image 7 of 30000 x 30000 pixels"),
+        ("images", {"height": 0}, "image 7 of 20 x 0 pixels"),
+        ("images", {"height": -5}, "image 7 of 20 x -5 pixels"),
+        ("images", {"height": "10"}, "image 7 of 20 x 10 pixels"),
+        ("images", {"height": True}, "image 7 of 20 x True pixels"),
+        ("images", {"file_name": "/etc/passwd"}, "file_name: '/etc/passwd' cannot be a media id"),
+        ("images", {"file_name": "../../x.jpg"}, "file_name: '../../x.jpg' cannot be a media id"),
+        ("images", {"id": 8}, "KeyError: 7"),
+        ("annotations", {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, "three corners in the image"),
+        ("annotations", {"segmentation": [[0, 0, float("nan"), 0, 9, 9]]}, "three corners in the image"),
+        ("annotations", {"segmentation": [[0, 0, 5, 5]]}, "three corners in the image"),
+        ("annotations", {"segmentation": [[0, 0, 5, 5, 9, 0, 3]]}, "ValueError"),
+        ("annotations", {"segmentation": [["a", "b", "c", "d", "e", "f"]]}, "ValueError"),
+        ("annotations", {"segmentation": {"size": [30_000, 30_000], "counts": [900_000_000]}}, "of another size"),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": [100, 50]}}, "runs of 150 pixels .* of 200"),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": [300, -100]}}, "of another size"),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": [1.5, 198.5]}}, "of another size"),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": "ooooooooooooooo"}}, "not COCO's"),
+        ("annotations", {"segmentation": {"size": [10, 20], "counts": "\x1b[2J"}}, "not COCO's"),
+        ("annotations", {"segmentation": {"size": [10, 20]}}, "KeyError: 'counts'"),
+        ("annotations", {"segmentation": 7}, "TypeError"),
+        ("annotations", {"category_id": 9}, "KeyError: 9"),
+        ("annotations", {"image_id": [7]}, "TypeError"),
+        ("categories", {"name": 3}, "TypeError"),
+    ],
+    ids=str,
+)
+def test_masks_that_native_code_would_not_survive_are_told(tmp_path, name, values, reason):
+    change(write_coco(tmp_path), name, **values)
+    with pytest.raises(UserError, match=reason) as caught:
+        grounding.read_coco(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_masks_of_every_encoding_are_those_of_pycocotools(tmp_path):
+    from pycocotools import mask
+
+    pixels = np.random.default_rng(0).random((10, 20)) < 0.3
+    encoded = mask.encode(np.asfortranarray(pixels.astype(np.uint8)))
+    runs, column_major = [0], pixels.ravel(order="F")
+    for pixel, before in zip(column_major, [False, *column_major[:-1]], strict=True):
+        runs[-1] += pixel == before
+        if pixel != before:
+            runs.append(1)
+    for counts in (encoded["counts"].decode(), [int(run) for run in runs]):
+        change(write_coco(tmp_path), "annotations", segmentation={"size": [10, 20], "counts": counts})
+        first, *_ = grounding.read_coco(tmp_path)
+        dog = next(phrase for phrase in first.phrases if phrase.kind == "dog")
+        np.testing.assert_array_equal(dog.region.mask, pixels)
+
+
+@pytest.mark.parametrize(
+    "old, new, reason",
+    [
+        ("<width>200</width>", "<width>0</width>", "a photograph of 0 x 100 pixels"),
+        ("<width>200</width>", f"<width>{'9' * 5000}</width>", "4300 digits"),
+        ("<xmin>10</xmin>", "<xmin>nan</xmin>", "a box from"),
+        ("<xmin>10</xmin>", "<xmin>1e400</xmin>", "a box from"),
+        ("<xmin>10</xmin>", "<xmin>999</xmin>", "a box from"),
+        ("<name>", f"<name>{'9' * 5000}", "4300 digits"),
+    ],
+)
+def test_boxes_that_are_none_are_told(tmp_path, old, new, reason):
+    text = (
+        "<annotation><size><width>200</width><height>100</height></size><object><name>3</name><bndbox>"
+        "<xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"
+    )
+    (tmp_path / "1.xml").write_text(text)
+    assert grounding.read_boxes(tmp_path / "1.xml")[3].boxes.tolist() == [[10, 20, 30, 40]]
+    (tmp_path / "1.xml").write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=rf"1\.xml: not boxes of Flickr30k Entities \(.*{reason}"):
+        grounding.read_boxes(tmp_path / "1.xml")
+
+
+def test_numbers_of_entities_without_end_are_told(tmp_path):
+    for folder in ("Sentences", "Annotations"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "Sentences/1.txt").write_text(f"[/EN#{'9' * 5000}/people A man] runs")
+    (tmp_path / "Annotations/1.xml").write_text("<a><size><width>2</width><height>2</height></size></a>")
+    medium = annotations.Medium("1_a", tmp_path / "1_a.jpg", "validate", ("A man runs",))
+    with pytest.raises(UserError, match=r"Sentences/1.txt: not captions of Flickr30k Entities"):
+        grounding.read_entities(tmp_path, [medium])
