@@ -98,6 +98,8 @@ def read_sentences(sentence):
 
 def show(explained, picture, numbers):
     """Print what came out."""
+    from explain import fonts
+
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
@@ -105,6 +107,8 @@ def show(explained, picture, numbers):
         print(f"left out, not known to the captioner: {', '.join(map(console.shown, query.skipped))}")
     for word, known in query.read_as.items():
         print(f"'{console.shown(word)}' is not known to the captioner, read as '{known}'")
+    if lacking := fonts.missing(query.title + "".join(query.skipped)):
+        print(f"no font here has {console.shown(lacking)}, drawn as empty boxes: install one that has, such as Noto")
     print(f"picture: {picture}")
     print(f"raw maps and settings: {numbers}")
     if explained.is_video and explained.config.media == "image":
@@ -116,10 +120,11 @@ def told(alone):
     """Context manager: an error in one of many jobs is told, and the next ones go on; that of a job alone is raised."""
     try:
         yield
-    except (UserError, OSError) as error:
-        if alone:
+    except Exception as error:
+        told = errors.as_user_error(error)
+        if alone or told is None:
             raise
-        errors.report(error)
+        errors.report(told)
 
 
 def main(argv=None):

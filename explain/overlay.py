@@ -7,16 +7,18 @@ curves) is drawn once by `Layout`; each frame then costs one resize and one tabl
 import functools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from explain import fonts
 from vision import geometry
 
 MIN_TILE, MAX_TILE = 200, 360  # pixels: the least width of a column, the longer side of a tile at most
 STRIP = 40  # pixels: height of the curve under a tile
 MARGIN, LABEL, LINE = 8, 22, 24  # pixels: the gap between things, the word above a tile, a line of the head
+TITLE, NORMAL, SMALL = 17, 15, 13  # pixels: the sizes of letters
+MOST_LINES = 8  # of the head, for the sentence and for what is left out of it
 LEGEND = 190  # pixels: width of the colour bar with its two words
 PAPER, INK, FAINT = (24, 24, 27), (240, 240, 240), (160, 160, 168)
 CURVE, CURVE_AREA, CURSOR = (250, 190, 60), (92, 72, 36), (255, 255, 255)
@@ -42,35 +44,6 @@ def most_salient_frames(scores, n):
             free[max(best - gap + 1, 0) : best + gap] = False
             chosen.append(best)
     return np.sort(np.reshape(chosen, (-1, n)).astype(int), axis=1)
-
-
-@functools.cache
-def _font(size, bold=False):
-    """matplotlib's DejaVu: Latin, Greek, Cyrillic, Arabic and more, where Pillow's own font has Latin alone."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
-
-
-def _shorten(text, font, width):
-    """`text`, with its end replaced by an ellipsis where it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
-def _wrap(text, font, width):
-    """The lines, each at most `width` pixels wide, into which `text` falls between its words."""
-    lines = []
-    for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(_shorten(word, font, width))
-    return lines
 
 
 @functools.cache
@@ -198,32 +171,32 @@ def _page(labels, height, width, strip, title, skipped, max_width, columns=None)
     total_width = MARGIN + columns * (column + MARGIN)
     total_width += total_width % 2  # H.264 with 4:2:0 colour wants even sizes
     text_width = total_width - LEGEND - 3 * MARGIN
-    large, small = _font(17), _font(13)
-    lines = [(line, large, INK) for line in _wrap(title or "", large, text_width)]
+    lines = [(line, TITLE, INK) for line in fonts.wrap(title or "", TITLE, text_width, MOST_LINES)]
     if skipped:
-        lines += [(line, small, FAINT) for line in _wrap("left out: " + ", ".join(skipped), small, text_width)]
+        left_out = fonts.wrap("left out: " + ", ".join(skipped), SMALL, text_width, MOST_LINES)
+        lines += [(line, SMALL, FAINT) for line in left_out]
     head = MARGIN + LINE * max(len(lines), 1)
     total_height = head + MARGIN + rows * (row + MARGIN)
     total_height += total_height % 2
 
     page = Image.new("RGB", (total_width, total_height), PAPER)
     draw = ImageDraw.Draw(page)
-    for k, (line, font, colour) in enumerate(lines):
-        draw.text((MARGIN, MARGIN + LINE * (k + 0.5)), line, colour, font, anchor="lm")
+    for k, (line, size, colour) in enumerate(lines):
+        draw.text((MARGIN, MARGIN + LINE * (k + 0.5)), line, colour, fonts.font(size, line), anchor="lm")
     _draw_legend(page, total_width - MARGIN - LEGEND, MARGIN)
     places = []
     for k, (label, is_word) in enumerate(labels):
-        font, colour = _font(15, bold=is_word), INK if is_word else FAINT
+        colour, label = INK if is_word else FAINT, fonts.shorten(label, NORMAL, column, bold=is_word)
         y = head + MARGIN + (k // columns) * (row + MARGIN) + LABEL
         x = MARGIN + (k % columns) * (column + MARGIN) + (column - width) // 2
-        draw.text((x + width / 2, y - LABEL / 2), _shorten(label, font, column), colour, font, anchor="mm")
+        draw.text((x + width / 2, y - LABEL / 2), label, colour, fonts.font(NORMAL, label, is_word), anchor="mm")
         places.append((y, x))
     return _Page(np.array(page), places, height, width)
 
 
 def _draw_legend(page, x, y):
     """The colours from low to high, as they look over a grey picture."""
-    draw, font, middle = ImageDraw.Draw(page), _font(13), y + LINE / 2
+    draw, font, middle = ImageDraw.Draw(page), fonts.font(SMALL, "lowhigh"), y + LINE / 2
     draw.text((x, middle), "low", FAINT, font, anchor="lm")
     draw.text((x + LEGEND, middle), "high", FAINT, font, anchor="rm")
     low, high = math.ceil(font.getlength("low")) + 6, math.ceil(font.getlength("high")) + 6

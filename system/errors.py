@@ -12,6 +12,21 @@ class UserError(Exception):
     """Bad input: one line that names what is wrong, where, and the way out."""
 
 
+def as_user_error(error):
+    """An error as one that a user is meant to see, None where it is a mistake of the program.
+
+    That is: a UserError, what the system refuses, and that memory does not suffice, as NumPy or TensorFlow tell it.
+    """
+    if isinstance(error, UserError | OSError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "_ArrayMemoryError"):
+        return UserError(
+            "memory does not suffice: make the work smaller (--set batch_size=... or saliency_input_size=..., fewer or "
+            "shorter sentences), or give it more"
+        )
+    return None
+
+
 def report(error):
     """Tell an error on stderr, in one line, that no text in it can make long."""
     words = (console.shown(word, MOST_OF_A_WORD) for word in str(error).split())
@@ -36,9 +51,12 @@ def _run(main):
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except (UserError, OSError) as error:
-        report(error)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        told = as_user_error(error)
+        if told is None:
+            raise
+        report(told)
+        sys.exit(2)

@@ -27,6 +27,7 @@ DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 INCEPTION_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{INCEPTION_FILE}"
+H5_BYTES, H5_OBJECTS = 512 << 20, 10_000  # of a file of weights, at most
 INCEPTION_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 
 
@@ -42,19 +43,49 @@ class CNN:
     build: Callable  # weights file, or None for its own source -> Keras model: images of any size -> grids
 
 
+def _check_h5(path):
+    """UserError unless an HDF5 file holds its arrays itself, and no more of them than a network has.
+
+    The format can refer to other files, which would be read, and promise arrays that it does not hold.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        groups, n_objects, n_bytes = [file], 0, 0
+        while groups:
+            group = groups.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                    raise UserError(f"{path}: refers to something outside, which no weights do")
+                one = group[name]
+                if isinstance(one, h5py.Group):
+                    groups.append(one)
+                elif one.external or one.is_virtual:
+                    raise UserError(f"{path}: refers to other files, which no weights do")
+                else:
+                    n_bytes += one.size * one.dtype.itemsize
+                n_objects += 1
+                if n_bytes > H5_BYTES or n_objects > H5_OBJECTS:
+                    raise UserError(f"{path}: promises more than {H5_BYTES >> 20} MB or {H5_OBJECTS} arrays")
+
+
 def _inception_v3(weights):
     """Keras' InceptionV3; the file may hold the classifier as well."""
     import keras
 
     path = weights or _download_inception()
+    with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError):  # that it is damaged is told below
+        _check_h5(path)
     to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
     for include_top in (False, True):
         model = keras.applications.InceptionV3(weights=None) if include_top else to_grid
-        with warnings.catch_warnings(), contextlib.suppress(ValueError, KeyError, OSError):
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # a damaged file raises nearly anything
             warnings.simplefilter("ignore")  # of a file that does not fit, Keras also warns hundreds of times
             model.load_weights(path)
-            to_grid.set_weights(model.get_weights()[: len(to_grid.weights)])  # the classifier's come last
-            return to_grid
+            weights = model.get_weights()[: len(to_grid.weights)]  # the classifier's come last
+            if all(np.isfinite(array).all() for array in weights):
+                to_grid.set_weights(weights)
+                return to_grid
     raise UserError(
         f"{path}: not weights of Keras' InceptionV3 (.h5 or .weights.h5); "
         f"set cnn_weights to a file like {INCEPTION_FILE}"

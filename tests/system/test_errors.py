@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from system import errors
@@ -46,6 +47,24 @@ def test_what_the_system_refuses_is_one_line_and_status_2(tmp_path, monkeypatch,
     status, _, line = end_of(lambda: (tmp_path / "none" / "x").write_text("x"), monkeypatch, capsys)
     assert status == 2
     assert line == f"show.py: error: [Errno 2] No such file or directory: '{tmp_path}/none/x'\n"
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow tells it, in forty lines."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("x"),
+        np._core._exceptions._ArrayMemoryError((9,), np.dtype("f4")),
+        ResourceExhaustedError("OOM\n" * 40),
+    ],
+)
+def test_too_little_memory_is_one_line_and_status_2(error, monkeypatch, capsys):
+    status, _, line = end_of(raising(error), monkeypatch, capsys)
+    assert (status, line.count("\n")) == (2, 1)
+    assert line.startswith("show.py: error: memory does not suffice: make the work smaller (--set batch_size=...")
 
 
 def test_ctrl_c_is_status_130(monkeypatch, capsys):

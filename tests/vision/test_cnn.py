@@ -283,3 +283,32 @@ def test_one_size_of_several_is_the_size_of_captioning(monkeypatch):
     several = descriptors.load_multi_scale_cnn(config)
     assert [extractor.grid for extractor in several.extractors] == [(2, 2), (4, 4), (8, 8)]
     assert several.grid == (8, 8)
+
+
+def test_a_weights_file_that_refers_to_others_or_promises_too_much_is_refused(tmp_path):
+    import h5py
+
+    def make(name, fill):
+        with h5py.File(tmp_path / name, "w") as file:
+            fill(file)
+
+    make("link.h5", lambda file: file.__setitem__("a", h5py.ExternalLink("other.h5", "/a")))
+    make("soft.h5", lambda file: file.__setitem__("a", h5py.SoftLink("/b")))
+    make("raw.h5", lambda file: file.create_dataset("a", (4,), "u1", external=[("/etc/passwd", 0, 4)]))
+    make("large.h5", lambda file: file.create_dataset("a", (1 << 40,), "f4", chunks=(1 << 20,)))
+
+    def in_itself(file):
+        group = file.create_group("a")
+        for name in "bcd":
+            group[name] = file["/"]
+
+    make("circle.h5", in_itself)
+    for name, reason in (
+        ("link.h5", "refers to something outside"),
+        ("soft.h5", "refers to something outside"),
+        ("raw.h5", "refers to other files"),
+        ("large.h5", "promises more than 512 MB"),
+        ("circle.h5", "promises more than 512 MB or 10000 arrays"),
+    ):
+        with pytest.raises(UserError, match=rf"{name}: {reason}"):
+            cnn._check_h5(tmp_path / name)
