@@ -24,7 +24,7 @@ import numpy as np
 
 import cfg
 from datasets import annotations, store
-from system import device, errors
+from system import console, device, errors
 from system.errors import UserError
 from vision import descriptors
 
@@ -40,7 +40,7 @@ def parse_args(argv=None):
 
 
 def decoded_ahead(config, media, size):
-    """Yield (medium, CNN inputs or UserError) in order, decoded by threads a bounded number of media ahead.
+    """Yield (medium, CNN inputs or what went wrong) in order, decoded by threads a bounded number of media ahead.
 
     Where training asks for mirrored images, the inputs are the image and its mirror image.
     """
@@ -49,8 +49,11 @@ def decoded_ahead(config, media, size):
         try:
             inputs = descriptors.cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
             return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.flip_probability > 0 else inputs
-        except UserError as error:
-            return error
+        except Exception as error:
+            told = errors.as_user_error(error)
+            if told is None:
+                raise
+            return told
 
     waiting = iter(media)
     n_ahead = DECODERS + 2 * FRAMES_AT_ONCE // (config.n_sampled_frames if config.media == "video" else 1)
@@ -110,7 +113,7 @@ def preprocess(config, media):
 
     def readable():
         for medium, inputs in decoded_ahead(config, missing, extractor.input_size):
-            if isinstance(inputs, UserError):
+            if isinstance(inputs, Exception):
                 failures[medium.id] = str(inputs)
                 progress.update()
             else:
@@ -142,7 +145,7 @@ def report(config, n_stored, failures, seconds):
         f"descriptors: {config.descriptors_dir}"
     )
     for media_id, reason in list(failures.items())[:5]:
-        print(f"  {media_id}: {reason}")
+        print(f"  {media_id}: {console.shown(reason, errors.MOST_OF_A_WORD)}")
     if failures:
         print(f"  all reasons: {store.Store(config).failures_path}")
 
@@ -160,6 +163,8 @@ def main(argv=None):
         start = time.perf_counter()
         n_stored, failures = preprocess(one, found)
         report(one, n_stored, failures, time.perf_counter() - start)
+        if len(failures) == len(found) > 0:
+            raise UserError(f"none of the {len(found)} media of {one.dataset} could be read, for the reasons above")
     print("next: " + shlex.join(["python", "run_s2vt.py", "--dataset", *args.dataset, "--train", *_flags(args.set)]))
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from data_loader import tokenize
-from system import files
+from datasets import annotations
+from system import console, files
 from system.errors import UserError
 from vision import pictures
 
+MOST_PIXELS = 500_000_000  # of a clip's masks, which are in memory together, a byte each
 TABLE, HEADER = "sentences.tsv", ("clip", "sentence", "words on the mask")
 
 
@@ -34,10 +36,15 @@ class MaskedClip:
 
     def read_masks(self):
         """Where the thing is in each frame -> bool [F, H, W]. UserError where one cannot be read, or all are empty."""
-        masks = np.stack([mask for _, mask in pictures.frames_of_folder(self.masks, to_array=pictures.above_zero)])
-        if not masks.any():
+        masks, n_pixels = [], 0
+        for _, mask in pictures.frames_of_folder(self.masks, to_array=pictures.above_zero):
+            masks.append(mask)
+            n_pixels += mask.size
+            if n_pixels > MOST_PIXELS:
+                raise UserError(f"{self.masks}: more than {MOST_PIXELS} pixels in all: score a part of the clip")
+        if not any(mask.any() for mask in masks):
             raise UserError(f"{self.masks}: every mask is empty, so no word can lie on it")
-        return masks
+        return np.stack(masks)
 
 
 def read(folder):
@@ -67,12 +74,13 @@ def _clip(folder, row, where):
     named = tuple(dict.fromkeys(word for part in listed.split(",") for word in tokenize(part)))
     missing = [word for word in named if word not in words]
     if missing or not named:
-        problem = f"'{missing[0]}' is not a word of" if missing else "no word on the mask is named of"
-        raise UserError(f"{where}: {problem} '{sentence}'")
+        problem = f"'{console.shown(missing[0])}' is not a word of" if missing else "no word on the mask is named of"
+        raise UserError(f"{where}: {problem} '{console.shown(sentence)}'")
+    annotations.checked_id(clip, where)
     paths = []
     for part in ("JPEGImages", "Annotations"):
         both = folder / part / "480p", folder / part
-        path = next((found for one in both if clip and (found := one / clip).is_dir()), None)
+        path = next((found for one in both if (found := one / clip).is_dir()), None)
         if path is None:
             raise UserError(f"{where}: there is no folder {folder / part / clip}")
         paths.append(path)

@@ -42,7 +42,8 @@ def test_the_resolution_of_davis(tmp_path):
         (HEADER + "one\ta dog\tcat, dog\n", r"sentences\.tsv, line 2: 'cat' is not a word of 'a dog'"),
         (HEADER + "one\ta dog\t ,\n", r"sentences\.tsv, line 2: no word on the mask is named of 'a dog'"),
         (HEADER + "none\ta dog\tdog\n", r"sentences\.tsv, line 2: there is no folder .*JPEGImages/none$"),
-        (HEADER + "\ta dog\tdog\n", r"sentences\.tsv, line 2: there is no folder"),
+        (HEADER + "\ta dog\tdog\n", r"sentences\.tsv, line 2: '' cannot be a media id"),
+        (HEADER + "../one\ta dog\tdog\n", r"sentences\.tsv, line 2: '\.\./one' cannot be a media id"),
     ],
 )
 def test_bad_tables(tmp_path, table, message):
@@ -71,3 +72,10 @@ def test_masks_that_show_nothing(tmp_path):
     (clip.masks / "00002.png").write_text("nothing")
     with pytest.raises(UserError, match=r"Annotations/one/00002\.png: not a picture"):
         clip.read_masks()
+
+
+def test_masks_beyond_any_memory(tmp_path, monkeypatch):
+    write_davis(tmp_path)
+    monkeypatch.setattr(davis, "MOST_PIXELS", 3 * 48 * 64)
+    with pytest.raises(UserError, match="Annotations/one: more than 9216 pixels in all"):
+        davis.read(tmp_path)[0].read_masks()

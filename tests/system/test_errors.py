@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from system import errors
@@ -53,14 +52,7 @@ class ResourceExhaustedError(Exception):
     """As TensorFlow tells it, in forty lines."""
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError("x"),
-        np._core._exceptions._ArrayMemoryError((9,), np.dtype("f4")),
-        ResourceExhaustedError("OOM\n" * 40),
-    ],
-)
+@pytest.mark.parametrize("error", [MemoryError(), ResourceExhaustedError("OOM\n" * 40)])
 def test_too_little_memory_is_one_line_and_status_2(error, monkeypatch, capsys):
     status, _, line = end_of(raising(error), monkeypatch, capsys)
     assert (status, line.count("\n")) == (2, 1)
