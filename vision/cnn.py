@@ -43,7 +43,7 @@ class CNN:
     build: Callable  # weights file, or None for its own source -> Keras model: images of any size -> grids
 
 
-def _check_h5(path):
+def check_h5(path):
     """UserError unless an HDF5 file holds its arrays itself, and no more of them than a network has.
 
     The format can refer to other files, which would be read, and promise arrays that it does not hold.
@@ -75,7 +75,7 @@ def _inception_v3(weights):
 
     path = weights or _download_inception()
     with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError):  # that it is damaged is told below
-        _check_h5(path)
+        check_h5(path)
     to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
     for include_top in (False, True):
         model = keras.applications.InceptionV3(weights=None) if include_top else to_grid

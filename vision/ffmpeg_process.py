@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import threading
+import time
+from pathlib import Path
 
 from system.errors import UserError
 
 CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
+PATIENCE = 60  # seconds
 MEANINGS = {
     "matches no streams": "no video in it",
     "not on whitelist": "no video by itself: sound, an unknown kind of still, or a list of other files, not followed",
@@ -36,47 +39,106 @@ def ffmpeg_exe():
         raise UserError("no ffmpeg (5.1 or newer, with x264) was found: install it or imageio-ffmpeg") from None
 
 
+class _Running:
+    """A running ffmpeg: what it gives out, read with patience, and what it says when it fails.
+
+    A damaged file can make it run for ever. Where nothing comes for PATIENCE seconds while we wait, it is killed; but
+    not where it went on reading its input meanwhile, as what merely takes its time does.
+    """
+
+    def __init__(self, path, process):
+        self.process = process
+        self._path, self._complaint, self._gave_up = path, None, False
+        self._waiting_since, self._over = None, threading.Event()
+        self._threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._watch)]
+        for thread in self._threads:
+            thread.start()
+
+    def _listen(self):
+        """Hear every line, or it would wait on a full pipe; the first one names the cause, or one of a cut end."""
+        for line in self.process.stderr:
+            said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
+            if self._complaint is None or any(words in said for words in CUT_OFF):
+                self._complaint = said
+
+    def _watch(self):
+        n_read = self._n_read()
+        while not self._over.wait(1):
+            since = self._waiting_since
+            if since is None or time.monotonic() - since < PATIENCE:
+                continue
+            if self._n_read() == n_read:
+                self._gave_up = True
+                self.process.kill()
+                return
+            n_read, self._waiting_since = self._n_read(), time.monotonic()
+
+    def _n_read(self):
+        """How much it has read so far, in bytes; 0 where the system does not tell."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(f"/proc/{self.process.pid}/io").read_text().split()[1])
+        return 0
+
+    def _patiently(self, function, *arguments):
+        self._waiting_since = time.monotonic()
+        try:
+            return function(*arguments)
+        finally:
+            self._waiting_since = None
+
+    def readline(self):
+        return self._patiently(self.process.stdout.readline)
+
+    def readinto(self, buffer):
+        return self._patiently(self.process.stdout.readinto, buffer)
+
+    def __iter__(self):
+        return iter(self.readline, b"")
+
+    def finish(self):
+        """Wait for its end -> the reason of a failure. UserError where it was killed, by us or somebody else."""
+        status = self._patiently(self.process.wait)
+        if self._gave_up:
+            raise UserError(f"{self._path}: ffmpeg gave nothing for {PATIENCE} s, and was ended")
+        self._threads[0].join()
+        if status < 0:
+            raise UserError(f"{self._path}: ffmpeg was ended by signal {-status}")
+        complaint = self._complaint or "ffmpeg made nothing of it"
+        return next((meaning for words, meaning in MEANINGS.items() if words in complaint), complaint)
+
+    def stop(self):
+        """Leave no process behind, and no thread."""
+        self.process.kill()
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        with contextlib.suppress(BrokenPipeError), self.process:  # closes its pipes and waits for it
+            pass
+
+
 @contextlib.contextmanager
 def run(path, graph, **pipes):
-    """Run an ffmpeg-python graph that reads or writes `path`, and leave no process behind: yields it and `finish`.
+    """Context manager: run an ffmpeg-python graph that reads or writes `path`, and leave no process behind.
 
-    `finish()` waits for its end and returns the reason of a failure; UserError where a signal ended it.
+    Yields its output (`readline`, `readinto`, or lines), `process` with the `pipes` asked for, and `finish()`.
     """
     graph = graph.global_args("-nostdin", "-hide_banner", "-v", "error")
     command = graph.compile(cmd=ffmpeg_exe(), overwrite_output=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
-    complaints = []
-
-    def listen():  # to every line, or ffmpeg would wait on a full pipe; the first one names the cause, or a cut end
-        for line in process.stderr:
-            said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
-            if not complaints or any(words in said for words in CUT_OFF):
-                complaints[:] = [said]
-
-    listener = threading.Thread(target=listen)
-    listener.start()
-
-    def finish():
-        status = process.wait()
-        listener.join()
-        if status < 0:
-            raise UserError(f"{path}: ffmpeg was ended by signal {-status}")
-        complaint = complaints[0] if complaints else "ffmpeg made nothing of it"
-        return next((meaning for words, meaning in MEANINGS.items() if words in complaint), complaint)
-
+    running = _Running(path, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes))
     try:
-        yield process, finish
+        yield running
     finally:
-        process.kill()
-        listener.join()
-        with contextlib.suppress(BrokenPipeError), process:  # closes its pipes and waits for it
-            pass
+        running.stop()
 
 
 def describe(source):
     """What ffmpeg says of an input, a node of ffmpeg-python, without reading its frames -> text of many lines."""
     nothing = source.output("pipe:", format="null", t=0).global_args("-nostdin", "-hide_banner")
-    return subprocess.run(nothing.compile(cmd=ffmpeg_exe()), capture_output=True).stderr.decode(errors="replace")
+    try:
+        ended = subprocess.run(nothing.compile(cmd=ffmpeg_exe()), capture_output=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return ""
+    return ended.stderr.decode(errors="replace")
 
 
 def url(path):

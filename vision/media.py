@@ -117,8 +117,9 @@ def probe(path):
     # A wrapped frame is not copied, so that the checksum that framecrc prints beside its time costs nothing.
     options = {"format": "framecrc", "vcodec": "wrapped_avframe", "enc_time_base": TICK}
     n_frames = first = last = 0
-    with ffmpeg_process.run(path, _video(path).output("pipe:", fps_mode="passthrough", **options)) as (process, finish):
-        for line in process.stdout:
+    graph = _video(path).output("pipe:", fps_mode="passthrough", **options)
+    with ffmpeg_process.run(path, graph) as running:
+        for line in running:
             if line.startswith(b"#dimensions"):  # "#dimensions 0: 640x360"
                 width, height = map(int, line.split()[-1].split(b"x"))
             elif line.startswith(b"#tb"):  # "#tb 0: 1/1000000000"
@@ -127,7 +128,7 @@ def probe(path):
                 last, duration = map(int, line.split(b",")[2:4])
                 first = first if n_frames else last
                 n_frames += 1
-        complaint = finish()
+        complaint = running.finish()
     if n_frames == 0:
         raise UserError(f"{path}: {complaint}")
     ticks, intervals = (last - first, n_frames - 1) if n_frames > 1 else (duration, 1)
@@ -227,6 +228,7 @@ def write_gif(path, frames, fps):
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
     allowed = {"format_whitelist": "jpegxl_pipe" if _is_jpeg_xl(path) else CONTAINERS, "protocol_whitelist": "file"}
+    allowed["max_pixels"] = pictures.REDUCED_PIXELS  # 8K; of a frame as of a picture, larger ones would fill the memory
     # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
     return ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **allowed)["V:0"]
 
@@ -251,8 +253,8 @@ def _count_packets(path):
     if os.path.isdir(path):
         return len(pictures.frame_files(path)), ""
     packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
-    with ffmpeg_process.run(path, packets) as (process, finish):
-        return sum(not line.startswith(b"#") for line in process.stdout), finish()
+    with ffmpeg_process.run(path, packets) as running:
+        return sum(not line.startswith(b"#") for line in running), running.finish()
 
 
 def _decode(path, wanted, size):
@@ -290,11 +292,11 @@ def _video_frames(path, wanted, size):
     # PPM is raw RGB, each frame with its size before it.
     graph = video.output("pipe:", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough")
     came = False
-    with ffmpeg_process.run(path, graph) as (process, finish):
-        for k, frame in zip(indices, _read_ppm(process.stdout), strict=False):
+    with ffmpeg_process.run(path, graph) as running:
+        for k, frame in zip(indices, _read_ppm(running), strict=False):
             came = True
             yield k, frame
-        complaint = finish()
+        complaint = running.finish()
     if not came and (wanted is None or wanted[0] == 0):
         raise UserError(f"{path}: {complaint}")
 
@@ -336,15 +338,15 @@ def _encode(path, frames, fps, filters, options):
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(rate))
     with files.whole(path) as partial:
         graph = filters(source).output(ffmpeg_process.url(partial), **options)
-        with ffmpeg_process.run(path, graph, stdin=subprocess.PIPE) as (process, finish):
+        with ffmpeg_process.run(path, graph, stdin=subprocess.PIPE) as running:
             try:
                 for frame in itertools.chain([first], frames):
                     if frame.shape != first.shape:
                         raise ValueError(f"frame of shape {frame.shape} among those of {first.shape}")
-                    process.stdin.write(np.ascontiguousarray(frame, np.uint8).data)
-                process.stdin.close()
+                    running.process.stdin.write(np.ascontiguousarray(frame, np.uint8).data)
+                running.process.stdin.close()
             except BrokenPipeError:  # ffmpeg has ended, and says why
                 pass
-            complaint = finish()
-        if process.returncode != 0:
+            complaint = running.finish()
+        if running.process.returncode != 0:
             raise UserError(f"{path}: cannot be written ({complaint})")

@@ -311,4 +311,4 @@ def test_a_weights_file_that_refers_to_others_or_promises_too_much_is_refused(tm
         ("circle.h5", "promises more than 512 MB or 10000 arrays"),
     ):
         with pytest.raises(UserError, match=rf"{name}: {reason}"):
-            cnn._check_h5(tmp_path / name)
+            cnn.check_h5(tmp_path / name)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,28 @@ def test_a_killed_ffmpeg_is_not_taken_for_the_end(tmp_path, fake_ffmpeg):
     fake_ffmpeg("printf 'P6\\n1 1\\n255\\nabc'; kill -9 $$")
     with pytest.raises(UserError, match="ended by signal 9"):
         read(tmp_path / "v.mp4")
+
+
+@pytest.mark.slow
+def test_an_ffmpeg_that_gives_nothing_any_more_is_ended(tmp_path, fake_ffmpeg, monkeypatch):
+    (tmp_path / "v.mp4").write_text("not empty")
+    monkeypatch.setattr(ffmpeg_process, "PATIENCE", 1)
+    for script in ("exec sleep 60", "printf 'P6\\n1 1\\n255\\nabc'; exec sleep 60", "exec >&-; exec sleep 60"):
+        fake_ffmpeg(f"case $* in *null*) exit 1;; esac; {script}")  # it is asked for the file's streams first
+        with pytest.raises(UserError, match=r"v\.mp4: ffmpeg gave nothing for 1 s, and was ended$"):
+            read(tmp_path / "v.mp4")
+
+
+@pytest.mark.slow
+def test_an_ffmpeg_that_waits_for_us_or_reads_on_is_not_ended(tmp_path, fake_ffmpeg, monkeypatch):
+    monkeypatch.setattr(ffmpeg_process, "PATIENCE", 1)
+    path = make_media.write_video(tmp_path / "long.mp4", make_media.noise_frames(50, 128, 128))
+    frames = media.read_frames(path, batch_size=1)
+    next(frames)
+    time.sleep(2.5)
+    assert sum(1 for _ in frames) == 49
+    fake_ffmpeg("for k in 1 2 3 4 5 6; do read line < /etc/passwd; sleep 0.5; done; printf 'P6\\n1 1\\n255\\nabc'")
+    assert read(path).shape == (1, 1, 1, 3)
 
 
 def test_ffmpeg_of_the_system_is_taken_only_where_it_will_do(tmp_path, monkeypatch):
