@@ -10,7 +10,7 @@ PHOTOGRAPHS := Flickr8k COCO PASCAL1k
 PRECISION ?= float32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint format captioner bench bench-scale clean
+.PHONY: help demo test test-quick fuzz crash-test lint format captioner bench bench-scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,12 @@ demo: $(VENV)/.installed-demo ## the first picture in a minute, then the whole p
 
 test: $(VENV)/.installed-dev ## all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
+
+fuzz: $(VENV)/.installed-dev ## 10,000 damaged files and odd values, read as the program reads them (half an hour)
+	$(RUN) -m tests.fuzz
+
+crash-test: $(VENV)/.installed-dev ## every stage killed at 50 moments, and every write failing once (an hour)
+	$(RUN) -m tests.crash
 
 test-quick: $(VENV)/.installed-dev ## the tests to run while working: no command, no training
 	$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow"

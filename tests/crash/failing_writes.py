@@ -1,0 +1,82 @@
+"""A disk that fails at the n-th write: in a process where Python's own files, and NumPy's, write through here."""
+
+import builtins
+import errno
+import io
+import os
+
+import numpy as np
+
+REFUSALS = errno.ENOSPC, errno.EIO  # in turn
+
+
+class _Disk:
+    """Counts writes, and refuses one of them, and all after it: a full disk stays full."""
+
+    def __init__(self, refused=None, counted=None):
+        self.n_writes, self.refused, self.counted = 0, refused, counted
+
+    def write(self):
+        self.n_writes += 1
+        if self.counted is not None:
+            self.counted.write_text_now(self.n_writes)
+        if self.refused is not None and self.n_writes > self.refused:
+            number = REFUSALS[self.refused % len(REFUSALS)]
+            raise OSError(number, os.strerror(number))
+
+
+class _Counter:
+    """A file with a number in it, written past the disk that is counted."""
+
+    def __init__(self, path):
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+
+    def write_text_now(self, number):
+        os.pwrite(self._file, str(number).encode(), 0)
+
+
+class _RawFile(io.FileIO):
+    """A file that writes to the disk that fails."""
+
+    disk = None
+
+    def write(self, data):
+        self.disk.write()
+        return super().write(data)
+
+
+def _install(disk):
+    """Have every file that is opened for writing from now on write to `disk`."""
+    _RawFile.disk = disk
+    real_open = io.open
+
+    def opened(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
+        writes = set(mode) & set("wax+")
+        if not writes or isinstance(file, int):
+            return real_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        raw = _RawFile(file, mode.replace("b", "").replace("t", ""), closefd, opener)
+        buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        if "b" in mode:
+            return buffered
+        return io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+
+    builtins.open = io.open = opened
+    replace = os.replace
+
+    def replaced(*arguments, **options):
+        disk.write()  # a rename needs room in its folder
+        return replace(*arguments, **options)
+
+    os.replace = replaced
+    # NumPy writes large arrays by their file's number, past Python: through its buffer instead.
+    np.lib._format_impl.isfileobj = lambda file: False
+
+
+def count_writes(path):
+    """Note in a file how many writes this process makes."""
+    _install(_Disk(counted=_Counter(path)))
+
+
+def fail_write(n):
+    """Refuse write number n of this process, and those after it."""
+    _install(_Disk(refused=n))
