@@ -193,11 +193,11 @@ class Samples:
         size = self.samples_per_batch
         return [self.media_ids[k] for k in self.order(epoch)[number * size : (number + 1) * size]]
 
-    def _load(self, k, rng=None):
-        """The stored descriptors of sample k; with `rng` some images are mirrored."""
+    def _descriptors(self, k, levels, rng=None):
+        """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
         probability = self.config.flip_probability
         mirrored = rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
-        return self.stored.load(self.media_ids[k], mirrored)
+        return as_sequence(self.stored.load(self.media_ids[k], mirrored), levels)
 
     def _region(self, k, rng):
         """The descriptor of one region of sample k, drawn by `rng`, with noise (equation 9) -> [1, D]."""
@@ -207,25 +207,20 @@ class Samples:
         return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
 
     def _read(self, chosen, rng=None):
-        """The descriptors of some samples, a list of [S, N, D]; with `rng` as `training_batches` says, two of them."""
+        """The descriptors of some samples [S, N, D]; with `rng` they are changed as `training_batches` says."""
         levels = self.config.pyramid_levels
-        if rng is None:
-            return [np.stack([as_sequence(self._load(k), levels) for k in chosen])]
-        single = rng.random() < self.config.single_region_share
-        if not single and levels and rng.random() < self.config.full_grid_share:
+        if rng is not None and rng.random() < self.config.single_region_share:
+            return np.stack([self._region(k, rng) for k in chosen])
+        if rng is not None and levels and rng.random() < self.config.full_grid_share:
             levels = (None, *levels[1:])
-        naming = self.config.naming_weight > 0
-        whole = [] if single and not naming else [self._load(k, rng) for k in chosen]
-        shown = [self._region(k, rng) for k in chosen] if single else [as_sequence(one, levels) for one in whole]
-        return [np.stack(shown), *([np.stack([as_sequence(one) for one in whole])] if naming else [])]
+        return np.stack([self._descriptors(k, levels, rng) for k in chosen])
 
     def training_batches(self, epoch, first=0):
         """The shuffled batches of an epoch, with what `config` asks to be drawn at random.
 
         That is: single_region_share of the batches show one region of each medium (N = 1). In the others an image is
         mirrored with flip_probability, unless its captions tell left from right; and where the captioner reads a
-        pyramid, full_grid_share of them have the grid itself as its first level. With a naming_weight there is a fourth
-        part, what is to be named: each medium's cells, or frames, as they are stored [S, R, D].
+        pyramid, full_grid_share of them have the grid itself as its first level.
         """
         return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch])
 
@@ -241,9 +236,7 @@ class Samples:
 
         order = np.arange(len(self)) if order is None else order
         size = self.samples_per_batch
-        dtypes = [self.config.descriptor_dtype, "int32", "float32"]
-        if seed is not None and self.config.naming_weight > 0:
-            dtypes.append(self.config.descriptor_dtype)
+        dtypes = (self.config.descriptor_dtype, "int32", "float32")
         reasons = []  # tf.data turns an exception into one of its own
 
         def load(number):
@@ -251,12 +244,12 @@ class Samples:
             length = int(self.masks[chosen].sum(axis=-1).max())
             rng = None if seed is None else np.random.default_rng([*seed, number])
             try:
-                descriptors, *cells = self._read(chosen, rng)
+                descriptors = self._read(chosen, rng)
             except UserError as error:
                 reasons.append(error)
                 raise
             words = (array[chosen, :, :length].reshape(-1, length) for array in (self.captions, self.masks))
-            return descriptors, *words, *cells
+            return descriptors, *words
 
         numbers = tf.data.Dataset.range(first, self.n_batches())
         loaded = numbers.map(lambda number: tf.numpy_function(load, [number], dtypes, stateful=False), 2)

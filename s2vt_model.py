@@ -242,21 +242,17 @@ class S2VT(keras.layers.Layer):
         words = tf.broadcast_to(caption, tf.shape(logits)[:2])  # [B, L]
         return tf.gather(logits, words, batch_dims=2) - tf.reduce_logsumexp(logits, axis=-1)
 
-    def name_scores(self, descriptors, training=False, seed=(0, 0)):
+    def name_scores(self, descriptors):
         """How much each word is a name of what the captioner sees: descriptors [R, D], each alone -> [R, V].
 
         It is asked by the end token, which is never followed by a word in a caption; what it answers comes from
         training alone (captioner/naming.py). The words' bias is left out: differences between descriptors count.
-        `seed` (two integers) fixes the dropout of a training step.
         """
-        input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
-        # Others than those of the captions.
-        encoder_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3, 5))
         factors = self._factors()
-        c, h = self._encode(factors, descriptors[:, None], input_keep, encoder_seed)
+        c, h = self._encode(factors, descriptors[:, None])
         asked = self._word_products(factors, [END]) + _product(h, factors.recurrent_rows)  # [R, 4H]
         _, h = self._cell(asked, c)
-        return _product(_dropout(h, output_keep, output_seed), factors.output)
+        return _product(h, factors.output)
 
     def generate(self, descriptors, beam_size=1, length_penalty=0.0):
         """Caption the descriptors [B, N, D] -> list of B lists of word ids, the end token left out.

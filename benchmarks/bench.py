@@ -147,7 +147,7 @@ def training_step(model):
     from captioner import training as stage
 
     step = stage.make_step(model, stage.Adam(5e-4, epsilon=1e-8), "float32")
-    return lambda *batch: float(step((0, 0), *batch)[0])
+    return lambda *batch: float(step(*batch, (0, 0))[0])
 
 
 def memory_of_training(name):

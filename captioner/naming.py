@@ -33,15 +33,15 @@ def word_shares(captions, masks, n_media, n_words):
     return tf.reduce_mean(tf.reshape(there, [n_media, -1, n_words]), axis=1)
 
 
-def loss(model, cells, captions, masks, prior, training=False, seed=(0, 0)):
+def loss(model, descriptors, captions, masks, prior):
     """The cross-entropy of the words that are there, over all words, the mean of the media: a scalar.
 
-    cells [S, R, D]; captions, masks [S * K, L]; prior [V] from `log_prior`; training, seed: S2VT.name_scores.
+    descriptors [S, N, D]; captions, masks [S * K, L]; prior [V] from `log_prior`.
     """
-    n_media, n_cells = tf.unstack(tf.shape(cells)[:2])
-    scores = model.name_scores(tf.reshape(cells, [-1, model.dim_image]), training, seed)  # [S * R, V]
-    scores = tf.reshape(scores, [n_media, n_cells, model.n_words])
-    pooled = tf.reduce_logsumexp(scores, axis=1) - tf.math.log(tf.cast(n_cells, tf.float32)) + prior  # [S, V]
+    n_media, n_regions = tf.unstack(tf.shape(descriptors)[:2])
+    scores = model.name_scores(tf.reshape(descriptors, [-1, model.dim_image]))  # [S * N, V]
+    scores = tf.reshape(scores, [n_media, n_regions, model.n_words])
+    pooled = tf.reduce_logsumexp(scores, axis=1) - tf.math.log(tf.cast(n_regions, tf.float32)) + prior  # [S, V]
     shares = word_shares(captions, masks, n_media, model.n_words)  # [S, V]
     losses = tf.nn.sigmoid_cross_entropy_with_logits(shares, pooled)  # [S, V]
     return tf.reduce_mean(tf.reduce_sum(losses[:, END + 1 :], axis=1))

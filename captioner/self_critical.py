@@ -21,7 +21,6 @@ N_SAMPLES = 5  # captions of each medium, K
 N_GRAMS = 4
 MOST_LOSS = 1e4  # nats a word; knowing nothing costs the logarithm of the number of words, some 8
 SIGMA = 6.0  # of the Gaussian over the difference in length
-NAMING = 0.25  # of its weight before: the gradient of CIDEr-D is small, and drowns in that of naming
 
 
 class CiderD:
@@ -81,10 +80,10 @@ def is_sound(loss, gradients):
 class SelfCritical:
     """Self-critical training of a model, with the training captions of each medium as references."""
 
-    def __init__(self, model, optimizer, vocabulary, signature, train, validate, naming_loss=None):
-        """signature: of the batches of training; train and validate: the media of these splits (annotations.Medium).
+    def __init__(self, model, optimizer, vocabulary, descriptor_dtype, train, validate, beside=None):
+        """train and validate: the media of these splits (annotations.Medium).
 
-        naming_loss: as for training.make_step; a share of it counts, NAMING.
+        `beside`: a function of a batch of given captions; what it gives is added to the loss.
         """
         self.model, self.vocabulary = model, vocabulary
         self.reward, self.validation_reward = (
@@ -92,20 +91,20 @@ class SelfCritical:
             for media in (train, validate)
         )
         variables = model.trainable_variables
-        descriptors, *given = signature
-        written, seeds, weights = given[:2], tf.TensorSpec([2], tf.int32), tf.TensorSpec([None], tf.float32)
+        descriptors = tf.TensorSpec([None, None, model.dim_image], descriptor_dtype)
+        words = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
 
-        @tf.function(input_signature=[descriptors, seeds])
+        @tf.function(input_signature=[descriptors, tf.TensorSpec([2], tf.int32)])
         def sample(descriptors, seed):
             return model.sample(tf.cast(descriptors, tf.float32), N_SAMPLES, seed)  # [S * K, L]
 
-        @tf.function(input_signature=[seeds, descriptors, *written, weights, *given])
-        def learn(seed, descriptors, captions, masks, weights, *given):
+        @tf.function(input_signature=[descriptors, *words, tf.TensorSpec([None], tf.float32), *words])
+        def learn(descriptors, captions, masks, weights, *given):
             with tf.GradientTape() as tape:
                 loss, n_words = model.caption_loss_sum(descriptors, captions, masks, caption_weights=weights)
                 loss /= n_words
-                if naming_loss:
-                    loss += NAMING * naming_loss(seed, *given)
+                if beside:
+                    loss += beside(descriptors, *given)
             gradients = tape.gradient(loss, [variable.value for variable in variables])
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             optimizer.apply(gradients)
@@ -121,7 +120,7 @@ class SelfCritical:
     def step(self, media_ids, batch, seed):
         """Learn from captions of some media, drawn by `seed` [2] -> their mean CIDEr-D, whether the loss is sound.
 
-        batch: the descriptors of these media [S, N, D], their given captions with masks, and their cells (signature).
+        batch: the descriptors of these media [S, N, D], and their given captions with masks.
         """
         descriptors, *given = batch
         captions = self._sample(descriptors, seed).numpy()  # [S * K, L]
@@ -130,7 +129,7 @@ class SelfCritical:
         words = [self._words(ids[:length]) for ids, length in zip(captions, lengths, strict=True)]
         rewards = [self.reward.score(media_ids[k // N_SAMPLES], one) for k, one in enumerate(words)]
         rewards = np.reshape(rewards, (-1, N_SAMPLES))  # [S, K]
-        is_sound = self._learn(seed, descriptors, captions, masks, advantages(rewards).ravel(), *given)
+        is_sound = self._learn(descriptors, captions, masks, advantages(rewards).ravel(), *given)
         return float(rewards.mean()), is_sound
 
     def validate(self, samples):

@@ -66,29 +66,29 @@ def make_optimizer(config, n_steps):
     return optimizer
 
 
-def batch_signature(model, descriptor_dtype, naming=False):
-    """Of a batch, descriptors [S, N, D], captions and masks [B, L], with `naming` cells [S, R, D]: for every size."""
-    descriptors = tf.TensorSpec([None, None, model.dim_image], descriptor_dtype)
-    words = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
-    return [descriptors, *words, *([descriptors] if naming else [])]
+def batch_signature(model, descriptor_dtype):
+    """Of a batch, descriptors [B, N, D], captions [B, L] and masks [B, L]: one traced graph serves every size."""
+    return [
+        tf.TensorSpec([None, None, model.dim_image], descriptor_dtype),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.float32),
+    ]
 
 
-def make_step(model, optimizer, descriptor_dtype, naming_loss=None):
+def make_step(model, optimizer, descriptor_dtype, beside=None):
     """The training step: a function of a batch and the dropout's seed [2] that changes the weights.
 
-    It gives the loss, and whether that is sound (self_critical.is_sound).
-    naming_loss: a function of seed, captions, masks and cells; added to the loss. The batches then have cells.
+    It gives the loss, and whether that is sound (self_critical.is_sound). `beside`: a function of the batch; what it
+    gives is added to the loss.
     """
     variables = model.trainable_variables
     optimizer.build(variables)
 
-    signature = batch_signature(model, descriptor_dtype, naming_loss is not None)
-
-    @tf.function(input_signature=[tf.TensorSpec([2], tf.int32), *signature])
-    def step(seed, descriptors, captions, masks, *cells):
+    @tf.function(input_signature=[*batch_signature(model, descriptor_dtype), tf.TensorSpec([2], tf.int32)])
+    def step(descriptors, captions, masks, seed):
         with tf.GradientTape() as tape:
             loss = model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
-            total = loss + naming_loss(seed, captions, masks, *cells) if naming_loss else loss
+            total = loss + beside(descriptors, captions, masks) if beside else loss
         gradients = tape.gradient(total, [variable.value for variable in variables])
         # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -120,28 +120,23 @@ class Trainer:
         self.last_step = self.steps_per_epoch * config.n_epochs
         self.optimizer = make_optimizer(config, self.last_step)
 
-        self._naming_loss = self._make_naming_loss() if config.naming_weight > 0 else None
-        self._step = make_step(model, self.optimizer, config.descriptor_dtype, self._naming_loss)
+        self._beside = self._naming_loss() if config.naming_weight > 0 else None
+        self._step = make_step(model, self.optimizer, config.descriptor_dtype, self._beside)
         self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
         self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
 
     @functools.cached_property
     def _self_critical(self):
         """What the self-critical epochs train by; others can do without its tables of n-grams."""
-        signature = batch_signature(self.model, self.config.descriptor_dtype, self._naming_loss is not None)
+        dtype = self.config.descriptor_dtype
         return self_critical.SelfCritical(
-            self.model, self.optimizer, self.vocabulary, signature, *self._media, self._naming_loss
+            self.model, self.optimizer, self.vocabulary, dtype, *self._media, beside=self._beside
         )
 
-    def _make_naming_loss(self):
-        """The loss of naming, weighted, as a function of the dropout's seed and a batch's captions, masks and cells."""
+    def _naming_loss(self):
+        """The loss of naming, weighted, as a function of a batch."""
         prior = naming.log_prior(self.samples.captions, self.samples.masks, len(self.vocabulary))
-
-        def naming_loss(seed, captions, masks, cells):
-            loss = naming.loss(self.model, cells, captions, masks, prior, training=True, seed=seed)
-            return self.config.naming_weight * loss
-
-        return naming_loss
+        return lambda *batch: self.config.naming_weight * naming.loss(self.model, *batch, prior)
 
     def is_due(self, step):
         """Whether a checkpoint is due after that step: every save_every_n_epoch, and after the last one."""
@@ -156,7 +151,7 @@ class Trainer:
             for number, batch in enumerate(self.samples.training_batches(epoch, first), first):
                 seed = self.config.seed, self.step
                 if self.step < self.first_self_critical:
-                    loss, is_sound = self._step(seed, *batch)
+                    loss, is_sound = self._step(*batch, seed)
                 else:
                     media_ids = self.samples.media_of_batch(epoch, number)
                     reward, is_sound = self._self_critical.step(media_ids, batch, seed)

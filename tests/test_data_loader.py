@@ -244,37 +244,6 @@ def test_some_images_are_mirrored_in_training(tensorflow):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [VIDEOS, IMAGES], ids=["video", "image"])
-def test_what_is_to_be_named_is_always_all_of_it(config, tensorflow):
-    options = {"naming_weight": 0.1, "batch_size": 1, "single_region_share": 0.5}
-    if config.media == "image":
-        options |= {"pyramid": "2,1", "full_grid_share": 0.5, "flip_probability": 0.5}
-    config = dataclasses.replace(config, **options)
-    stored = write_descriptors(config)
-    for media_id, array in stored.items():
-        if config.media == "image":
-            np.save(store.Store(config).mirrored_path(media_id), array + 100)
-        else:
-            np.save(store.Store(config).regions_path(media_id), array)
-    samples = data_loader.training_samples(store.Store(config), VOCABULARY, MEDIA)
-    lengths, mirrored = set(), set()
-    for epoch in range(8):
-        made = [tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch)]
-        for k, (shown, _, _, cells) in zip(samples.order(epoch), made, strict=True):
-            lengths.add(shown.shape[1])
-            added = cells[0] - data_loader.as_sequence(stored[samples.media_ids[k]])
-            assert np.ptp(added) == 0
-            mirrored.add(float(added.flat[0]))
-            if shown.shape[1] == cells.shape[1] + 1:  # the grid itself, and its mean: of the same image
-                np.testing.assert_array_equal(shown[0, :-1], cells[0])
-        assert_same([tuple(part.numpy() for part in batch) for batch in samples.training_batches(epoch, 2)], made[2:])
-    n_cells = len(data_loader.as_sequence(stored["v0"]))
-    assert lengths == ({1, 5, n_cells + 1} if config.media == "image" else {1, n_cells})
-    assert mirrored == ({0, 100} if config.media == "image" else {0})
-    assert all(len(batch) == 3 for batch in samples.batches())
-
-
-@pytest.mark.slow
 def test_noise_on_single_regions_has_the_size_asked_for_and_can_be_repeated(tensorflow):
     config = dataclasses.replace(IMAGES, single_region_share=0.99, single_region_noise=0.5, batch_size=1)
     stored = write_descriptors(config)

@@ -48,19 +48,6 @@ def test_name_scores_are_the_step_after_the_end_token():
     np.testing.assert_allclose(model.name_scores(descriptors), h @ w["predict_word_W"], atol=1e-6)
 
 
-def test_dropout_of_names_is_drawn_by_the_seed_and_in_training_alone():
-    model = s2vt_model.S2VT(4, 2, 30, 2, 2, 4, input_keep_prob=0.5, output_keep_prob=0.5)
-    descriptors = np.ones((2, 2), np.float32)
-    plain, drawn, again, other = (
-        model.name_scores(descriptors, training, seed).numpy()
-        for training, seed in ((False, (0, 1)), (True, (0, 1)), (True, (0, 1)), (True, (0, 2)))
-    )
-    np.testing.assert_array_equal(plain[0], plain[1])
-    assert not np.array_equal(drawn[0], drawn[1])  # each region has its own
-    np.testing.assert_array_equal(drawn, again)
-    assert not np.array_equal(drawn, other)
-
-
 def test_regions_are_found_from_captions_alone():
     """Each medium has a region of each of two things and two of clutter; nobody says which is which."""
     rng = np.random.default_rng(0)
