@@ -174,6 +174,7 @@ def _relations(config):
     yield "flip_probability", may_flip, "0: videos are not mirrored"
 
 
+MOST_TOLD = 10  # settings, in one message
 KIND_NAMES = {str: "text", int: "a whole number", float: "a number", type(None): "None"}
 
 
@@ -351,7 +352,7 @@ def from_dict(values, source):
     if odd:
         raise UserError(
             f"{source} was written by another version of this program (settings that differ: "
-            f"{', '.join(sorted(odd))}): use that version, or train anew"
+            f"{', '.join(map(console.shown, sorted(odd)[:MOST_TOLD]))}): use that version, or train anew"
         )
     try:
         return Config(**values)

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import functools
 import hashlib
+import itertools
 import socket
 import warnings
 from collections.abc import Callable
@@ -44,17 +45,29 @@ class CNN:
 
 
 def check_h5(path):
-    """UserError unless an HDF5 file holds its arrays itself, and no more of them than a network has.
+    """UserError unless an HDF5 file is sound, holds its arrays itself, and no more of them than a network has.
 
     The format can refer to other files, which would be read, and promise arrays that it does not hold.
     """
+    try:
+        n_bytes, n_objects = _measured_h5(path)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises nearly anything for a damaged file
+        raise UserError(f"{path}: not a sound HDF5 file ({error})") from error
+    if n_bytes > H5_BYTES or n_objects > H5_OBJECTS:
+        raise UserError(f"{path}: promises more than {H5_BYTES >> 20} MB or {H5_OBJECTS} arrays")
+
+
+def _measured_h5(path):
+    """The bytes of all arrays of an HDF5 file, and its number of objects, as far as they are counted: to the limits."""
     import h5py
 
     with h5py.File(path, "r") as file:
         groups, n_objects, n_bytes = [file], 0, 0
-        while groups:
+        while groups and n_bytes <= H5_BYTES and n_objects <= H5_OBJECTS:
             group = groups.pop()
-            for name in group:
+            for name in itertools.islice(group, H5_OBJECTS + 1):
                 if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                     raise UserError(f"{path}: refers to something outside, which no weights do")
                 one = group[name]
@@ -65,8 +78,7 @@ def check_h5(path):
                 else:
                     n_bytes += one.size * one.dtype.itemsize
                 n_objects += 1
-                if n_bytes > H5_BYTES or n_objects > H5_OBJECTS:
-                    raise UserError(f"{path}: promises more than {H5_BYTES >> 20} MB or {H5_OBJECTS} arrays")
+        return n_bytes, n_objects
 
 
 def _inception_v3(weights):
@@ -74,8 +86,7 @@ def _inception_v3(weights):
     import keras
 
     path = weights or _download_inception()
-    with contextlib.suppress(OSError, RuntimeError, ValueError, KeyError):  # that it is damaged is told below
-        check_h5(path)
+    check_h5(path)
     to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
     for include_top in (False, True):
         model = keras.applications.InceptionV3(weights=None) if include_top else to_grid

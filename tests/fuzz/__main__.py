@@ -124,6 +124,9 @@ def main():
     if args.worker:
         work(*args.worker)
         return
+    from system import device
+
+    device.start_tensorflow("-1")
     from tests.fuzz.cases import READ, REFUSED, Cases
     from tests.fuzz.targets import TARGETS
 

@@ -207,8 +207,8 @@ def test_inception_refuses_other_files(inception, tmp_path, monkeypatch):
         del file["layers/conv2d_5"]
     (tmp_path / "text.h5").write_text("weights")
     monkeypatch.setattr(keras.applications, "InceptionV3", functools.cache(keras.applications.InceptionV3))
-    for name in ("incomplete.weights.h5", "text.h5"):
-        with pytest.raises(UserError, match=f"{name}: not weights of Keras' InceptionV3"):
+    for name, reason in (("incomplete.weights.h5", "weights of Keras' InceptionV3"), ("text.h5", "a sound HDF5 file")):
+        with pytest.raises(UserError, match=f"{name}: not {reason}"):
             cnn.load("inception_v3", tmp_path / name, INCEPTION_SIZE)
 
 
