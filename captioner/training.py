@@ -310,12 +310,13 @@ class LossTable:
     """`loss.tsv`: checkpoint, train, validation. Rows beyond step `up_to`, which a killed run lost, are dropped."""
 
     HEADER = "checkpoint\ttrain\tvalidation\n"
+    ROW = re.compile(r"(\d{1,15})\t.*\n", re.ASCII)
 
     def __init__(self, path, up_to):
         self.path = path
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if path.exists() else []
-        steps = (line.split("\t")[0] for line in lines)
-        self.rows = [line for line, step in zip(lines, steps, strict=True) if step.isdecimal() and int(step) <= up_to]
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        matches = map(self.ROW.fullmatch, text.splitlines(keepends=True))
+        self.rows = [match[0] for match in matches if match and int(match[1]) <= up_to]
 
     def append(self, step, train_loss, validation_loss):
         """Add a row and write the table anew."""

@@ -81,10 +81,11 @@ class Store:
             raise UserError(f"{path} is missing: run {self._stage_1} first, with the same --set") from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path} cannot be read ({error}): {again}") from None
-        if array.dtype.kind != "f" or array.ndim not in (2, 3) or array.size == 0:
+        is_regions = path.name.endswith(REGIONS)
+        n_axes = 2 if self.config.media == "video" or is_regions else 3
+        if array.dtype.kind != "f" or array.ndim != n_axes or array.size == 0:
             raise UserError(f"{path} holds no descriptors but {array.dtype} of shape {array.shape}: {again}")
         # A medium has as many cells or frames, and numbers in each, as every other; regions are as many as were found.
-        is_regions = path.name.endswith(REGIONS)
         form = array.shape[-1:] if is_regions else array.shape
         other, first = self._forms.setdefault(is_regions, (path, form))
         if form != first:
