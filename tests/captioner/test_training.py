@@ -100,7 +100,7 @@ def test_order_and_dropout_depend_on_seed_and_step_alone():
         trainer = training.start(config_of("order", "n_epochs=2", f"seed={seed}"))
         trainer.step, steps = first, []
 
-        def record(dropout_seed, descriptors, captions, masks):
+        def record(descriptors, captions, masks, dropout_seed):
             samples = zip(descriptors.numpy(), captions.numpy(), masks.numpy().astype(bool), strict=True)
             steps.append(([(one.tobytes(), *ids[mask]) for one, ids, mask in samples], dropout_seed))
             return 0.0, True
