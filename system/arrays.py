@@ -76,14 +76,11 @@ def read(path, most_bytes=MOST_BYTES):
 
 
 class Archive:
-    """An open .npz file, as a mapping from names to arrays that are read when they are asked for."""
+    """An open .npz file, whose arrays are read by name when they are asked for."""
 
     def __init__(self, file, most_bytes):
         self._zip, self._most = file, most_bytes
         self._members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
-
-    def __contains__(self, name):
-        return name in self._members
 
     def _open(self, name):
         if name not in self._members:

@@ -19,7 +19,7 @@ def as_user_error(error):
     """
     if isinstance(error, UserError | OSError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "_ArrayMemoryError"):
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return UserError(
             "memory does not suffice: make the work smaller (--set batch_size=... or saliency_input_size=..., fewer or "
             "shorter sentences), or give it more"

@@ -133,11 +133,17 @@ def remove_partials(folder):
     That of a process on another machine, or in another container, counts as left when a day has passed.
     """
     for path in Path(folder).glob(f".*{PARTIAL}-*"):
-        writer = re.search(re.escape(PARTIAL) + r"-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?$", path.name)
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
-            is_ours = writer and writer[1] == _place()
-            if (not _is_running(int(writer[2]))) if is_ours else time.time() - path.stat().st_mtime > A_DAY:
+            if _is_left(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_left(partial):
+    """Whether whoever wrote a partial file is gone for certain, or has not touched it for a day."""
+    writer = re.search(re.escape(PARTIAL) + r"-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?$", partial.name)
+    if writer and writer[1] == _place():
+        return not _is_running(int(writer[2]))
+    return time.time() - partial.stat().st_mtime > A_DAY
 
 
 def _is_running(pid):

@@ -62,16 +62,15 @@ class _Running:
                 self._complaint = said
 
     def _watch(self):
-        n_read = self._n_read()
+        n_read, read_at = None, 0
         while not self._over.wait(1):
-            since = self._waiting_since
-            if since is None or time.monotonic() - since < PATIENCE:
-                continue
-            if self._n_read() == n_read:
+            waiting_since, now_read, now = self._waiting_since, self._n_read(), time.monotonic()
+            if now_read != n_read:
+                n_read, read_at = now_read, now
+            if waiting_since is not None and now - max(waiting_since, read_at) >= PATIENCE:
                 self._gave_up = True
                 self.process.kill()
                 return
-            n_read, self._waiting_since = self._n_read(), time.monotonic()
 
     def _n_read(self):
         """How much it has read so far, in bytes; 0 where the system does not tell."""

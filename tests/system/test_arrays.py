@@ -27,7 +27,7 @@ def test_good_arrays(tmp_path, array, save):
     save(tmp_path / "x.npz", a=array, b=1)
     found = [arrays.read(tmp_path / "x.npy")]
     with arrays.archive(tmp_path / "x.npz") as archive:
-        assert ("a" in archive, "c" in archive, archive.shape("a")) == (True, False, array.shape)
+        assert archive.shape("a") == array.shape
         found.append(archive.read("a", array.shape))
     for one in found:
         assert one.dtype == array.dtype
