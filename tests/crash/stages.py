@@ -93,7 +93,7 @@ def prepare(folder):
     (folder / "DATA/COCO").mkdir(parents=True)
     tiny_data.write_coco(folder / "DATA/COCO")
     (folder / "DATA/sentences.txt").write_text("a red square\nthe square is blue\n")
-    config = cfg.override(cfg.DATASETS["Flickr8k"], [*SMALL[:-1], "cnn=efficientnet_lite0"])
+    config = cfg.override(cfg.DATASETS["Flickr8k"], [*SMALL, "batch_size=8", "self_critical_epochs=0"])
     vocabulary = Vocabulary([".", "a", "red", "square", "squares", "there"], [9, 9, 3, 3, 3, 3])
     model = checkpoint.build_model(config, vocabulary, dim_image=1280)
     optimizer = training.make_optimizer(config, 10)
