@@ -144,7 +144,6 @@ def main(argv=None):
             queries.append(None if sentence is None else explain.query(sentence, args.unknown))
     if queries:
         explain.load()  # that weights are missing is told once, not for every medium
-    files.remove_partials(output)
     groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
     for path, group in itertools.product(paths, groups):
         explanations = []

@@ -177,6 +177,7 @@ def publish(saved, experiment):
         weights = {name: array.astype(np.float16) for name, array in saved.model.reference_weights().items()}
     if not all(np.isfinite(array).all() for array in weights.values()):
         raise UserError(f"some weights of {saved.folder} exceed float16")
+    files.writable_folder(experiment)
     with files.whole_folder(folder_of(experiment, saved.state["step"])) as folder:
         np.savez_compressed(folder / "weights.npz", **weights)
         files.write_json(folder / "config.json", dataclasses.asdict(saved.config))

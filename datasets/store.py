@@ -163,8 +163,7 @@ class Store:
                 f"{self.folder} holds descriptors of {self.config.cnn} with other weights ({stored}, not "
                 f"{extractor.weights_id}): move the folder away, or use those weights"
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.remove_partials(self.folder)
+        files.writable_folder(self.folder)
         files.write_json(self.folder / CNN_FILE, {"cnn": self.config.cnn, "weights_id": extractor.weights_id})
 
     def write(self, path, array):

@@ -87,12 +87,17 @@ def append_line(path, line):
 
 
 def writable_folder(path):
-    """Make a folder if there is none -> its Path. UserError where nothing can be written into it."""
+    """Make a folder if there is none, and rid it of what killed runs left -> its Path.
+
+    UserError where nothing can be written into it.
+    """
     path = Path(path)
     with _told(path):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
-            return path
+            pass
+        remove_partials(path)
+    return path
 
 
 @contextlib.contextmanager

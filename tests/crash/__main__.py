@@ -4,9 +4,10 @@
     python -m tests.crash --stages training --kills 10
 
 SIGKILL comes at a random moment of a stage. Then the stage is run again, to its end, as its user would: nothing may be
-missing, nothing left over, and everything has to be what an unbroken run makes, bit for bit. In the same way the n-th
-write fails, for every n up to the end of a run (no space left, or an error of the device): the script has to end with
-one line and status 2, and a run after that has to make everything good.
+missing, nothing left over, and everything has to be what an unbroken run makes, bit for bit. In the same way SIGKILL
+comes in the middle of the n-th write, for every n up to the end of a run; and the n-th write fails (no space left, or
+an error of the device): the script has to end with one line and status 2, and a run after that has to make everything
+good. At last the stage runs twice at once: each has to do its work or to say in one line who does it.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 from tests.crash import server, stages
-from tests.crash.failing_writes import count_writes, fail_write
+from tests.crash.failing_writes import count_writes, die_at_write, fail_write
 
 PATIENCE = 300  # seconds: a run that takes longer hangs
 
@@ -29,7 +30,8 @@ def parse_args():
     names = [stage.name for stage in stages.STAGES]
     parser.add_argument("--stages", nargs="+", choices=names, default=names)
     parser.add_argument("--kills", type=int, default=50, help="of each stage")
-    parser.add_argument("--writes", type=int, default=10**6, help="at most so many failing writes of each stage")
+    parser.add_argument("--writes", type=int, default=10**6, help="at most so many writes of each stage")
+    parser.add_argument("--pairs", type=int, default=10, help="how often each stage runs twice at once")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -44,8 +46,8 @@ def run(command, folder, before=None):
     return status
 
 
-def said(folder):
-    return (Path(folder) / "said.txt").read_text(errors="replace")
+def said(folder, name="said.txt"):
+    return (Path(folder) / name).read_text(errors="replace")
 
 
 def compared(folder, stage, expected):
@@ -69,6 +71,14 @@ def finish(stage, folder, expected):
     return compared(folder, stage, expected)
 
 
+def note(problem, where):
+    """[a line] for a problem, told at once; [] for None."""
+    if problem is None:
+        return []
+    print(f"{where}: {problem}", flush=True)
+    return [f"{where}: {problem}"]
+
+
 def kill_sweep(stage, ready, workplace, seconds, expected, n_kills, chance):
     """Kill a stage at random moments -> list of what went wrong."""
     problems = []
@@ -78,36 +88,56 @@ def kill_sweep(stage, ready, workplace, seconds, expected, n_kills, chance):
         if server.wait(child, moment) is None:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
-        problem = finish(stage, folder, expected)
-        if problem:
-            problems.append(f"{stage.name}, kill {k} after {moment:.2f} s: {problem}")
-            print(problems[-1], flush=True)
+        problems += note(finish(stage, folder, expected), f"{stage.name}, kill {k} after {moment:.2f} s")
     return problems
 
 
-def failing_sweep(stage, ready, workplace, expected, most):
-    """Let the n-th write fail, for every n -> number of writes, list of what went wrong."""
+def line_is_missing(status, folder, name="said.txt"):
+    """What is wrong with the end of a run that could not do its work, None for a line a medium and status 2."""
+    told = said(folder, name)
+    if status == 0 or (status == 2 and "error: " in told and "Traceback" not in told):
+        return None
+    return f"status {status}: {said(folder, name)[-300:]}"
+
+
+def write_sweep(stage, ready, workplace, expected, most):
+    """Let the n-th write fail, or be the last, for every n -> number of writes, two lists of what went wrong."""
     folder, counted = stages.copy(ready, workplace), Path(workplace).with_suffix(".writes")
     run(stage.command, folder, lambda: count_writes(counted))
-    n_writes, problems = min(int(counted.read_text()), most), []
+    n_writes, killed, failed = min(int(counted.read_text()), most), [], []
     for n in range(n_writes):
         folder = stages.copy(ready, workplace)
+        run(stage.command, folder, lambda n=n: die_at_write(n))
+        killed += note(finish(stage, folder, expected), f"{stage.name}, killed in write {n} of {n_writes}")
+        folder = stages.copy(ready, workplace)
         status = run(stage.command, folder, lambda n=n: fail_write(n))
-        lines = [line for line in said(folder).replace("\r", "\n").split("\n") if "error: " in line]
-        problem = None
-        if status not in (0, 2) or (status == 2 and len(lines) < 1):
-            problem = f"status {status}: {said(folder)[-300:]}"
-        problem = problem or finish(stage, folder, expected)
-        if problem:
-            problems.append(f"{stage.name}, write {n} of {n_writes}: {problem}")
-            print(problems[-1], flush=True)
-    return n_writes, problems
+        problem = line_is_missing(status, folder) or finish(stage, folder, expected)
+        failed += note(problem, f"{stage.name}, write {n} of {n_writes} refused")
+    return n_writes, killed, failed
+
+
+def two_at_once(stage, ready, workplace, seconds, expected, n_pairs, chance):
+    """Run a stage while it runs -> list of what went wrong."""
+    problems = []
+    for k in range(n_pairs):
+        folder, delay = stages.copy(ready, workplace), chance.uniform(0, seconds) * (k > 0)
+        first = server.start(stage.command, folder)
+        time.sleep(delay)
+        second = server.start(stage.command, folder, said="said_second.txt")
+        statuses = [server.wait(child, PATIENCE) for child in (first, second)]
+        problem = line_is_missing(statuses[0], folder) or line_is_missing(statuses[1], folder, "said_second.txt")
+        if not problem and 0 not in statuses:
+            problem = "both refused"
+        problems += note(
+            problem or compared(folder, stage, expected), f"{stage.name}, a second one after {delay:.2f} s"
+        )
+    return problems
 
 
 def main():
     args = parse_args()
     server.load()
-    chance, problems, rows = random.Random(args.seed), [], []
+    chance, rows, n_lost = random.Random(args.seed), [], 0
     with tempfile.TemporaryDirectory() as folder:
         ready, workplace = Path(folder, "ready"), Path(folder, "workplace")
         ready.mkdir()
@@ -123,16 +153,21 @@ def main():
             seconds, expected = time.monotonic() - start, stages.results(whole, stage)
             if stage.name in args.stages:
                 killed = kill_sweep(stage, ready, workplace, seconds, expected, args.kills, chance)
-                n_writes, failed = failing_sweep(stage, ready, workplace, expected, args.writes)
-                rows.append((stage.name, len(expected), seconds, args.kills, len(killed), n_writes, len(failed)))
-                problems += killed + failed
-                print(rows[-1], flush=True)
+                n_writes, dead, failed = write_sweep(stage, ready, workplace, expected, args.writes)
+                paired = two_at_once(stage, ready, workplace, seconds, expected, args.pairs, chance)
+                lost = killed, dead, failed, paired
+                done = args.kills, n_writes, n_writes, args.pairs
+                cells = [f"{n} ({len(problems)})" for n, problems in zip(done, lost, strict=True)]
+                rows.append((stage.name, len(expected), f"{seconds:.1f}", *cells))
+                print(*rows[-1], flush=True)
+                n_lost += sum(map(len, lost))
             stages.copy(whole, ready)
-    print("\n| stage | files | seconds | kills | of them with a loss | failing writes | of them with a loss |")
+    print("\nIn brackets: of them with a loss.\n")
+    print("| stage | files | seconds | killed at a moment | killed in a write | a write fails | two at once |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, n_files, seconds, *counts in rows:
-        print(f"| {name} | {n_files} | {seconds:.1f} | {' | '.join(map(str, counts))} |")
-    sys.exit(1 if problems else 0)
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+    sys.exit(1 if n_lost else 0)
 
 
 if __name__ == "__main__":

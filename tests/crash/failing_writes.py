@@ -1,9 +1,10 @@
-"""A disk that fails at the n-th write: in a process where Python's own files, and NumPy's, write through here."""
+"""A process whose n-th write fails, or is its last: Python's own files, and NumPy's, write through here."""
 
 import builtins
 import errno
 import io
 import os
+import signal
 
 import numpy as np
 
@@ -11,18 +12,26 @@ REFUSALS = errno.ENOSPC, errno.EIO  # in turn
 
 
 class _Disk:
-    """Counts writes, and refuses one of them, and all after it: a full disk stays full."""
+    """Counts writes, and does one of them by half; that one and all after it are refused: a full disk stays full.
 
-    def __init__(self, refused=None, counted=None):
-        self.n_writes, self.refused, self.counted = 0, refused, counted
+    deadly: instead, the process is killed in the middle of that write.
+    """
 
-    def write(self):
+    def __init__(self, refused=None, deadly=False, counted=None):
+        self.n_writes, self.refused, self.deadly, self.counted = 0, refused, deadly, counted
+
+    def write(self, do_half=lambda: None):
         self.n_writes += 1
         if self.counted is not None:
             self.counted.write_text_now(self.n_writes)
-        if self.refused is not None and self.n_writes > self.refused:
-            number = REFUSALS[self.refused % len(REFUSALS)]
-            raise OSError(number, os.strerror(number))
+        if self.refused is None or self.n_writes <= self.refused:
+            return
+        if self.n_writes == self.refused + 1:
+            do_half()
+        if self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        number = REFUSALS[self.refused % len(REFUSALS)]
+        raise OSError(number, os.strerror(number))
 
 
 class _Counter:
@@ -41,7 +50,7 @@ class _RawFile(io.FileIO):
     disk = None
 
     def write(self, data):
-        self.disk.write()
+        self.disk.write(lambda: super(_RawFile, self).write(bytes(data[: len(data) // 2])))
         return super().write(data)
 
 
@@ -80,3 +89,8 @@ def count_writes(path):
 def fail_write(n):
     """Refuse write number n of this process, and those after it."""
     _install(_Disk(refused=n))
+
+
+def die_at_write(n):
+    """Kill this process in the middle of its write number n."""
+    _install(_Disk(refused=n, deadly=True))

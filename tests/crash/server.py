@@ -24,8 +24,11 @@ def load():
         importlib.import_module(name)
 
 
-def start(command, folder, before=None):
-    """Run a script with its arguments in a folder, in a child -> its process id. before(): called there first."""
+def start(command, folder, before=None, said="said.txt"):
+    """Run a script with its arguments in a folder, in a child -> its process id.
+
+    before(): called there first; said: the file in the folder that has what is printed.
+    """
     sys.stdout.flush()
     child = os.fork()
     if child:
@@ -33,9 +36,9 @@ def start(command, folder, before=None):
     status = 70
     try:
         os.setpgid(0, 0)
-        nowhere = os.open(Path(folder) / "said.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        printed = os.open(Path(folder) / said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
         os.chdir(folder)
         if before:
             before()

@@ -102,7 +102,7 @@ def prepare(folder):
 
 
 def results(folder, stage):
-    """What a stage has made: dict of path -> bytes. Scores are compared by their last line, which says it all."""
+    """What a stage has made: dict of path -> bytes; of scores the last run, without the times noted beside them."""
     found = {}
     for name in stage.results:
         for path in sorted((folder / name).rglob("*")):
@@ -112,6 +112,8 @@ def results(folder, stage):
     for name, content in found.items():
         if name.endswith("scores.txt"):
             found[name] = json.loads(content.splitlines()[-1])
+        elif name.startswith("scored/") and name.endswith(".json"):
+            found[name] = {key: value for key, value in json.loads(content).items() if not key.endswith("seconds")}
     return found
 
 

@@ -296,6 +296,8 @@ def test_what_is_no_file_is_not_read(tmp_path):
 def test_a_folder_that_can_be_written_into(tmp_path):
     assert files.writable_folder(str(tmp_path / "new/one")) == tmp_path / "new/one"
     assert names(tmp_path / "new/one") == []
+    (tmp_path / "new" / partial_of(os.getpid())).mkdir()  # left by an earlier run
+    assert names(files.writable_folder(tmp_path / "new")) == ["one"]
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file/new"):
         with pytest.raises(UserError, match=rf"{path}: cannot be written \(a file is in the place of a folder\)"):
