@@ -4,6 +4,7 @@ Python and TensorFlow take seconds to start, in which nothing is written; a chil
 all that a script does. It can be killed like any process.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -32,6 +33,8 @@ def start(command, folder, before=None, said="said.txt"):
     sys.stdout.flush()
     child = os.fork()
     if child:
+        with contextlib.suppress(OSError):  # it has done so itself, or has ended
+            os.setpgid(child, child)
         return child
     status = 70
     try:
