@@ -172,5 +172,6 @@ class Store:
             np.save(partial, array)
 
     def write_failures(self, failures):
-        """Note the media that could not be read: dict of id -> reason."""
+        """Note the media that could not be read, instead of what was noted: dict of id -> reason."""
+        files.writable_folder(self.folder)
         files.write_json(self.failures_path, failures)

@@ -13,12 +13,13 @@ from tqdm import tqdm
 from explain import attribution, overlay
 from system import files
 from system.errors import UserError
-from vision import media
+from vision import media, pictures
 
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
 MAX_NAME_BYTES = 230  # of the whole name, without ending: file systems take 255
 SHEET_FRAMES = 5  # a word, on a contact sheet
+DRAWN_PIXELS = 3_000_000  # of a frame that is decoded to be drawn, many times what a tile shows
 FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png"), ("png",)  # the first is the usual one
 
 
@@ -103,11 +104,18 @@ def write_frames(explanation, target):
     tiles = layout(explanation)
     every = max(1, round(explanation.fps / GIF_FPS)) if is_gif else 1
     indices = np.arange(0, len(explanation.maps), every)
-    frames = (frame for batch in media.read_frames(explanation.path, indices=indices) for frame in batch)
-    numbered = zip(tqdm(indices, unit="frame", desc="drawing"), frames, strict=True)
+    numbered = zip(tqdm(indices, unit="frame", desc="drawing"), _frames(explanation, indices), strict=True)
     pictures = (tiles.draw(frame, explanation.maps[k], cursor=k) for k, frame in numbered)
     write = media.write_gif if is_gif else media.write_video
     write(target, pictures, explanation.fps / every)
+
+
+def _frames(explanation, indices):
+    """Generate frames of a video uint8 [h, w, 3]: at their own size, those of more than DRAWN_PIXELS at a half ..."""
+    factor = pictures.reduction(explanation.width, explanation.height, DRAWN_PIXELS)
+    size = None if factor == 1 else (explanation.width // factor, explanation.height // factor)
+    for batch in media.read_frames(explanation.path, indices, size):
+        yield from batch
 
 
 def contact_sheet(explanation):
@@ -115,8 +123,7 @@ def contact_sheet(explanation):
     query, maps = explanation.query, explanation.maps
     chosen = overlay.most_salient_frames(maps.max(axis=(2, 3)), SHEET_FRAMES)  # [T, n]
     wanted = np.unique(chosen)
-    decoded = (frame for batch in media.read_frames(explanation.path, indices=wanted) for frame in batch)
-    frames = dict(zip(wanted.tolist(), decoded, strict=True))
+    frames = dict(zip(wanted.tolist(), _frames(explanation, wanted), strict=True))
     times = np.arange(len(maps)) / explanation.fps
     return overlay.contact_sheet(
         frames, maps, query.words, explanation.curves, times, chosen, title=query.title, skipped=query.skipped

@@ -11,7 +11,7 @@ from PIL import Image
 
 import caption_saliency
 import saliency
-from explain import attribution
+from explain import attribution, render
 from vision import media
 
 pytestmark = pytest.mark.slow
@@ -61,6 +61,19 @@ def test_log_q_is_that_of_the_whole_picture(explain, photograph):
     np.testing.assert_allclose(again.log_q, own.log_q, atol=1e-5)
     with pytest.raises(caption_saliency.UserError, match="does not know 'xyzzy'"):
         explain(photograph, "a xyzzy runs")
+
+
+def test_large_frames_are_drawn_from_smaller_ones(explain, clip, monkeypatch):
+    """So that 8K does not take gigabytes: no tile shows so much."""
+    result = explain(clip, "a dog runs", normalization="linear")
+    whole, sizes = result.picture(), []
+    monkeypatch.setattr(render, "DRAWN_PIXELS", 32 * 48 // 4)
+    read_frames = media.read_frames
+    monkeypatch.setattr(media, "read_frames", lambda *given: sizes.append(given[2]) or read_frames(*given))
+    smaller = result.picture()
+    assert sizes == [(24, 16)] and smaller.size == whole.size
+    difference = np.asarray(smaller, float) - np.asarray(whole, float)
+    assert 0 < abs(difference).mean() < 20  # noise, blurred
 
 
 def test_a_clip(explain, clip, tmp_path):

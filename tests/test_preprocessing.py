@@ -97,6 +97,21 @@ def test_a_second_run_does_only_what_is_missing(demo):
     assert preprocess(VIDEOS)[0] == 1
 
 
+def test_where_nothing_is_missing_the_failures_are_those_of_now(demo):
+    """A run can be killed after its last medium, before it notes them."""
+    for number in (1, 3):
+        (demo / f"videos/v{number}.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())
+    assert preprocess(VIDEOS) == (4, {})
+    failures = VIDEOS.descriptors_dir / "failures.json"
+    assert json.loads(failures.read_text()) == {}
+    for left in (None, '{"v1": "broken"}'):
+        failures.unlink()
+        if left:
+            failures.write_text(left)
+        assert preprocess(VIDEOS) == (0, {})
+        assert json.loads(failures.read_text()) == {}
+
+
 def test_descriptors_of_other_weights_are_not_mixed(demo, monkeypatch):
     preprocess(VIDEOS)
     monkeypatch.setattr(MeanColour, "weights_id", "other")

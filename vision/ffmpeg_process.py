@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import resource
 import shutil
 import subprocess
 import threading
@@ -14,6 +15,8 @@ from system.errors import UserError
 
 CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
 PATIENCE = 60  # seconds
+MOST_BYTES = 1400 << 20  # of memory, for what it decodes
+NO_MEMORY = "Cannot allocate memory"
 MEANINGS = {
     "matches no streams": "no video in it",
     "not on whitelist": "no video by itself: sound, an unknown kind of still, or a list of other files, not followed",
@@ -48,7 +51,7 @@ class _Running:
 
     def __init__(self, path, process):
         self.process = process
-        self._path, self._complaint, self._gave_up = path, None, False
+        self._path, self._complaint, self._gave_up, self._lacks_memory = path, None, False, False
         self._waiting_since, self._over = None, threading.Event()
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._watch)]
         for thread in self._threads:
@@ -60,6 +63,7 @@ class _Running:
             said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
             if self._complaint is None or any(words in said for words in CUT_OFF):
                 self._complaint = said
+            self._lacks_memory |= NO_MEMORY in said
 
     def _watch(self):
         n_read, read_at = None, 0
@@ -95,11 +99,17 @@ class _Running:
         return iter(self.readline, b"")
 
     def finish(self):
-        """Wait for its end -> the reason of a failure. UserError where it was killed, by us or somebody else."""
+        """Wait for its end -> the reason of a failure.
+
+        UserError where it was killed, by us or somebody else, and where it had not memory enough: then frames are
+        missing that are there.
+        """
         status = self._patiently(self.process.wait)
         if self._gave_up:
             raise UserError(f"{self._path}: ffmpeg gave nothing for {PATIENCE} s, and was ended")
         self._threads[0].join()
+        if self._lacks_memory:
+            raise UserError(f"{self._path}: ffmpeg cannot decode it with {MOST_BYTES / 2**30:.1f} GiB of memory")
         if status < 0:
             raise UserError(f"{self._path}: ffmpeg was ended by signal {-status}")
         complaint = self._complaint or "ffmpeg made nothing of it"
@@ -119,22 +129,27 @@ class _Running:
 def run(path, graph, **pipes):
     """Context manager: run an ffmpeg-python graph that reads or writes `path`, and leave no process behind.
 
-    Yields its output (`readline`, `readinto`, or lines), `process` with the `pipes` asked for, and `finish()`.
+    Yields its output (`readline`, `readinto`, or lines), `process` with the `pipes` asked for, and `finish()`. Where it
+    reads, it gets no more than MOST_BYTES, if the system can see to that.
     """
     graph = graph.global_args("-nostdin", "-hide_banner", "-v", "error")
     command = graph.compile(cmd=ffmpeg_exe(), overwrite_output=True)
-    running = _Running(path, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
+    if "stdin" not in pipes and hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError):  # it has ended
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+    running = _Running(path, process)
     try:
         yield running
     finally:
         running.stop()
 
 
-def describe(source):
-    """What ffmpeg says of an input, a node of ffmpeg-python, without reading its frames -> text of many lines."""
-    nothing = source.output("pipe:", format="null", t=0).global_args("-nostdin", "-hide_banner")
+def describe(path, **options):
+    """What ffmpeg says of a file, read with the options of an input, without decoding it -> text of many lines."""
+    command = [ffmpeg_exe(), "-nostdin", "-hide_banner", *(part for k, v in options.items() for part in (f"-{k}", v))]
     try:
-        ended = subprocess.run(nothing.compile(cmd=ffmpeg_exe()), capture_output=True, timeout=PATIENCE)
+        ended = subprocess.run([*command, "-i", url(path)], capture_output=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return ""
     return ended.stderr.decode(errors="replace")

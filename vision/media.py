@@ -35,9 +35,11 @@ CONTAINERS = (
     "4xm,amv,bink,cine,dhav,dxa,film_cpk,flic,mv,nsv,pva,psxstr,r3d,roq,rpl,ser,smk,thp,ty,vividas,vivo,vmd"
 )
 JPEG_XL = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"  # how such a picture begins, which ffmpeg reads and Pillow does not
+JPEG_XL_PIXELS = 80_000_000  # of one, as pictures.FEWER_PIXELS
 HDR = "smpte2084", "arib-std-b67"  # PQ and HLG, as ffmpeg calls the transfer functions of high dynamic range
 HDR_WHITE = 203  # cd/m2: what counts as white in HDR (ITU-R BT.2408)
-BATCH_BYTES = 1 << 28  # of a batch of frames, at most: two of 8K
+MOST_THREADS = 4  # of a decoder
+BATCH_BYTES = 1 << 27  # of a batch of frames, at most: five of 4K
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
 
@@ -82,7 +84,7 @@ def read_image(path):
     (pictures.REDUCED_PIXELS). UserError where it is broken, truncated or larger than pictures.MAX_PIXELS.
     """
     if os.path.isfile(path) and _is_jpeg_xl(path):
-        return next(read_frames(path, [0]))[0]
+        return next(read_frames(path, [0], _jpeg_xl_size(path)))[0]
     return pictures.read(path)
 
 
@@ -225,12 +227,19 @@ def write_gif(path, frames, fps):
 # ---------------------------------------------------------------------------------------------- ffmpeg
 
 
+def _options(path):
+    """What ffmpeg may do with a file: options of an input."""
+    kinds = "jpegxl_pipe" if _is_jpeg_xl(path) else CONTAINERS
+    return {"format_whitelist": kinds, "protocol_whitelist": "file"}
+
+
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
-    allowed = {"format_whitelist": "jpegxl_pipe" if _is_jpeg_xl(path) else CONTAINERS, "protocol_whitelist": "file"}
-    allowed["max_pixels"] = pictures.REDUCED_PIXELS  # 8K; of a frame as of a picture, larger ones would fill the memory
-    # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
-    return ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **allowed)["V:0"]
+    most = JPEG_XL_PIXELS if _is_jpeg_xl(path) else pictures.REDUCED_PIXELS  # larger ones would fill the memory
+    # Each thread of the decoder has a frame of its own. When the picture size changes on the way the filters must not
+    # start anew, or `select` would count from 0 again.
+    more = {"max_pixels": most, "threads": min(os.cpu_count() or 1, MOST_THREADS), "reinit_filter": 0}
+    return ffmpeg.input(ffmpeg_process.url(path), **_options(path), **more)["V:0"]
 
 
 def _is_jpeg_xl(path):
@@ -239,9 +248,25 @@ def _is_jpeg_xl(path):
     return False
 
 
+def _jpeg_xl_size(path):
+    """The size (width, height) in which a JPEG XL is to be read; UserError where it is too large.
+
+    Of one that is too large ffmpeg would try to decode every byte anew, for hours.
+    """
+    size = re.search(r"Video: jpegxl.* (\d+)x(\d+)", ffmpeg_process.describe(path, **_options(path)))
+    if size is None:
+        raise UserError(f"{path}: not a picture that can be read")
+    width, height = map(int, size.groups())
+    if width * height > JPEG_XL_PIXELS:
+        raise UserError(f"{path}: {pictures.too_large(width * height, JPEG_XL_PIXELS)}")
+    factor = pictures.reduction(width, height)
+    return width // factor, height // factor
+
+
 def _is_hdr(path):
     """Whether a video's brightness is that of high dynamic range, by what ffmpeg says of its first stream."""
-    streams = re.findall(r"^ *Stream #.* Video: .*$", ffmpeg_process.describe(_video(path)), re.MULTILINE)
+    said = ffmpeg_process.describe(path, **_options(path))
+    streams = re.findall(r"^ *Stream #.* Video: .*$", said, re.MULTILINE)
     return any(transfer in streams[0] for transfer in HDR) if streams else False
 
 

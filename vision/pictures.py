@@ -1,13 +1,15 @@
 """Picture files to arrays by Pillow, whatever their format, mode or orientation: stills, moving ones, numbered ones.
 
 What a picture may ask of the machine is bounded: formats that run programs (PostScript) are not opened at all, one of
-more than MAX_PIXELS is refused before it is decoded, and one of more than REDUCED_PIXELS is read at a half, a third ...
+more than MAX_PIXELS is refused before it is decoded, of some formats of fewer, and one of more than REDUCED_PIXELS is
+read at a half, a third ...
 """
 
 import itertools
 import math
 import os
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,20 @@ from system.errors import UserError
 pillow_heif.register_heif_opener()
 
 FORMATS = (
-    *("AVIF", "BMP", "DDS", "DIB", "FLI", "GIF", "HEIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD"),
-    *("QOI", "SGI", "TGA", "TIFF", "WEBP"),
+    *("AVIF", "BMP", "DDS", "DIB", "FLI", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI"),
+    *("SGI", "TGA", "TIFF", "WEBP"),
 )
 DNG_VERSION, SUBFILE_TYPE, THUMBNAIL = 50706, 254, 1  # tags of TIFF, and the bit of a reduced version of a picture
+TILE_SIDES = 322, 323
 MAX_PIXELS = 220_000_000  # phones take 200 megapixels; Pillow needs four bytes for each
-REDUCED_PIXELS = 40_000_000  # 8K and most cameras have fewer
-Image.MAX_IMAGE_PIXELS = None  # the limit is ours, above
+# Fewer where the decoder has the picture in memory several times over, so that all keep to some 1.4 GiB.
+FEWER_PIXELS = {"AVIF": 160_000_000, "HEIF": 160_000_000, "WEBP": 80_000_000, "JPEG2000": 70_000_000}
+REDUCED_PIXELS = 40_000_000  # 8K and most cameras have fewer; a moving picture has no more
+SLOW_PIXELS = 20_000_000  # what Pillow's decoders in Python get through in a minute
+BAND = 256  # rows of a picture that is being reduced, at once
+# For pictures of another size than the file says first. Pillow refuses twice as many, and warns of fewer, in its words.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # 64 MB: programs keep their whole settings in a PNG
 
 # Formats whose further pictures are moments in time; those of a TIFF, MPO or PSD are pages, views or layers.
@@ -45,6 +54,8 @@ def open_picture(path):
         picture = None if empty else Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         return None
+    except Image.DecompressionBombError as error:  # "Image size (225000000 pixels) exceeds ..."
+        raise UserError(f"{path}: {too_large(int(re.search('[0-9]+', str(error))[0]), MAX_PIXELS)}") from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if empty:
@@ -58,14 +69,31 @@ def open_picture(path):
 
 def _refusal(picture):
     """Why an open picture is not to be read, or None."""
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        return f"{width} x {height} pixels, but pictures of at most {MAX_PIXELS // 10**6} megapixels are read"
+    n_pixels, most = math.prod(picture.size), FEWER_PIXELS.get(picture.format, MAX_PIXELS)
+    if any(tile[0] in Image.DECODERS for tile in picture.tile):  # in Python
+        most = min(most, SLOW_PIXELS)
+    if n_pixels > REDUCED_PIXELS and moves(picture):
+        most = min(most, REDUCED_PIXELS)
+    if n_pixels > most:
+        return too_large(n_pixels, most)
+    if picture.format == "TIFF" and _tile_pixels(picture) > max(n_pixels, REDUCED_PIXELS):
+        return "its tiles are larger than the picture"  # each would be in memory as a whole
     if picture.format == "TIFF" and (DNG_VERSION in picture.tag_v2 or picture.tag_v2.get(SUBFILE_TYPE, 0) & THUMBNAIL):
-        return (
-            f"a raw photograph, of which only a preview of {width} x {height} can be read: develop it to a JPEG first"
-        )
+        preview = "{} x {}".format(*picture.size)
+        return f"a raw photograph, of which only a preview of {preview} can be read: develop it to a JPEG first"
     return None
+
+
+def _tile_pixels(picture):
+    """The pixels of a tile of an open TIFF, 0 without tiles."""
+    width, height = (picture.tag_v2.get(tag, 0) for tag in TILE_SIDES)
+    return width * height if isinstance(width, int) and isinstance(height, int) else 0
+
+
+def too_large(n_pixels, most):
+    """What is said of a picture of more than `most` pixels."""
+    megapixels, at_most = n_pixels // 10**6, most // 10**6
+    return f"{megapixels} megapixels, but of its kind pictures of at most {at_most} are read: make a smaller copy"
 
 
 def moves(picture):
@@ -118,6 +146,8 @@ def frames(path, picture, to_array=rgb):
         for k in itertools.count() if moves(picture) else [0]:
             try:
                 picture.seek(k)
+                if k and _refusal(picture):  # a frame can be larger than the first
+                    return
                 frame = to_array(ImageOps.exif_transpose(_reduced(picture)))
             except Exception as error:  # EOFError after the last frame, and anything in a broken one
                 if k > 0:
@@ -126,17 +156,31 @@ def frames(path, picture, to_array=rgb):
             yield frame
 
 
+def reduction(width, height, most=None):
+    """By how much a picture is to be reduced to have at most so many pixels (REDUCED_PIXELS by default): 1, 2, 3 ..."""
+    return max(math.ceil(math.sqrt(width * height / (most or REDUCED_PIXELS))), 1)
+
+
 def _reduced(picture):
     """A picture as it is, or, of more than REDUCED_PIXELS, the mean of its blocks of 2 x 2, 3 x 3 ... pixels."""
-    width, height = picture.size
-    factor = math.ceil(math.sqrt(width * height / REDUCED_PIXELS))
-    if factor <= 1:
+    factor = reduction(*picture.size)
+    if factor == 1:
         return picture
     exif = picture.getexif()  # with the orientation
-    picture.draft(picture.mode, (width // factor, height // factor))  # a JPEG is decoded at 1/2, 1/4 or 1/8
-    if picture.mode in ("1", "P", "PA"):
-        picture = picture.convert("L" if picture.mode == "1" else "RGBA" if picture.has_transparency_data else "RGB")
-    small = picture.resize((width // factor, height // factor), Image.Resampling.BOX)
+    picture.draft(picture.mode, tuple(side // factor for side in picture.size))  # a JPEG is decoded at 1/2, 1/4 or 1/8
+    factor = reduction(*picture.size)
+    width, height = (side // factor for side in picture.size)
+    small = None
+    for top in range(0, height, BAND):  # by bands, since Pillow copies what has a palette or is transparent
+        rows = min(BAND, height - top)
+        band = picture.crop((0, factor * top, factor * width, factor * (top + rows)))
+        if band.has_transparency_data:
+            band = band.convert("RGBA")
+        elif band.mode in ("1", "P"):
+            band = band.convert("L" if band.mode == "1" else "RGB")
+        band = band.resize((width, rows), Image.Resampling.BOX)
+        small = small or Image.new(band.mode, (width, height))
+        small.paste(band, (0, top))
     small.info["exif"] = exif.tobytes()
     return small
 

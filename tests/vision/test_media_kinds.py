@@ -1,5 +1,6 @@
 """What a file is allowed to be: pictures and containers that hold what they show, whatever their name says."""
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw, PngImagePlugin, TiffImagePlugin
 
 from system.errors import UserError
 from tests import make_media
-from vision import media, pictures
+from vision import ffmpeg_process, media, pictures
 
 CASES = Path(__file__).parents[3] / "shared/cases"
 
@@ -63,8 +64,78 @@ def test_postscript_is_not_run(tmp_path, ending, monkeypatch):
 def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
     path = png(tmp_path / "bomb.png", 60_000, 60_000, depth=8)
     for attempt in (media.kind, media.read_image, media.probe):
-        with pytest.raises(UserError, match=r"bomb\.png: 60000 x 60000 pixels, but .* at most 220 megapixels"):
+        with pytest.raises(UserError, match=r"bomb\.png: 3600 megapixels, but .* at most 220 are read"):
             attempt(path)
+
+
+@pytest.mark.parametrize("name", ["x.jp2", "x.webp", "x.avif", "x.heic"])
+def test_formats_that_take_more_memory_have_a_limit_of_their_own(tmp_path, monkeypatch, name):
+    Image.new("RGB", (64, 48)).save(tmp_path / name)
+    monkeypatch.setattr(pictures, "FEWER_PIXELS", dict.fromkeys(pictures.FEWER_PIXELS, 64 * 48))
+    assert media.read_image(tmp_path / name).shape == (48, 64, 3)
+    monkeypatch.setattr(pictures, "FEWER_PIXELS", dict.fromkeys(pictures.FEWER_PIXELS, 64 * 48 - 1))
+    with pytest.raises(UserError, match="0 megapixels, but of its kind pictures of at most 0 are read"):
+        media.read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name, is_slow", [("x.qoi", True), ("x.dds", True), ("p3.ppm", True), ("x.ppm", False)])
+def test_what_is_decoded_in_python_is_to_be_smaller(tmp_path, monkeypatch, name, is_slow):
+    if name == "p3.ppm":
+        (tmp_path / name).write_text("P3 3 2 255\n" + "7 " * 18)
+    else:
+        Image.new("RGB", (3, 2), (7, 7, 7)).save(tmp_path / name)
+    assert (media.read_image(tmp_path / name) == np.full((2, 3, 3), 7)).all()
+    monkeypatch.setattr(pictures, "SLOW_PIXELS", 5)
+    with pytest.raises(UserError, match="at most 0 are read") if is_slow else contextlib.nullcontext():
+        media.kind(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.png", "x.webp", "x.avif"])
+def test_the_frames_of_a_moving_picture_have_the_limit_of_frames(tmp_path, monkeypatch, name):
+    first, second = Image.new("RGB", (40, 30), "red"), Image.new("RGB", (40, 30), "blue")
+    first.save(tmp_path / name, save_all=True, append_images=[second])
+    first.save(tmp_path / "still.png")
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 40 * 30 - 1)
+    assert media.read_image(tmp_path / "still.png").shape == (15, 20, 3)  # at a half
+    for attempt in (media.kind, media.probe):
+        with pytest.raises(UserError, match="at most 0 are read"):
+            attempt(tmp_path / name)
+
+
+def test_a_frame_that_is_larger_than_the_first_is_not_decoded(tmp_path, monkeypatch):
+    """GIF lets a later frame enlarge the picture."""
+    small, large = tmp_path / "small.gif", tmp_path / "large.gif"
+    Image.new("P", (10, 10)).save(small)
+    Image.effect_noise((200, 200), 50).save(large)
+    header, descriptor = small.read_bytes(), large.read_bytes()
+    # The second picture without its header: from its descriptor (44) on, in the place of the first one's end (59).
+    path = tmp_path / "x.gif"
+    path.write_bytes(header[:-1] + descriptor[descriptor.index(b"\x2c\0\0\0\0") :])
+    assert media.probe(path).n_frames == 2
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 39_999)
+    assert media.probe(path).n_frames == 1
+
+
+def test_a_jpeg_xl_that_is_too_large(tmp_path, monkeypatch):
+    """ffmpeg by itself would try for hours."""
+    Image.new("RGB", (64, 48), (200, 100, 50)).save(tmp_path / "x.png")
+    make_media.run_ffmpeg("-i", tmp_path / "x.png", "-c:v", "libjxl", tmp_path / "x.jxl")
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 1000)
+    image = media.read_image(tmp_path / "x.jxl")  # at a half
+    assert image.shape == (24, 32, 3)
+    assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
+    monkeypatch.setattr(media, "JPEG_XL_PIXELS", 3000)
+    with pytest.raises(UserError, match=r"x\.jxl: 0 megapixels, but .* at most 0 are read"):
+        media.read_image(tmp_path / "x.jxl")
+
+
+def test_ffmpeg_gets_no_more_memory_than_it_may_take(tmp_path, monkeypatch):
+    path = tmp_path / "x.mp4"
+    make_media.run_ffmpeg("-f", "lavfi", "-i", "testsrc2=1280x720:d=0.2:r=10", path)
+    assert len(next(media.read_frames(path))) == 2
+    monkeypatch.setattr(ffmpeg_process, "MOST_BYTES", 100 << 20)
+    with pytest.raises(UserError, match=r"x\.mp4: ffmpeg cannot decode it with 0\.1 GiB of memory"):
+        next(media.read_frames(path))
 
 
 @pytest.mark.parametrize("mode, white", [("1", 255), ("P", 255), ("L", 255), ("RGBA", 255), ("I;16", 65535)])
@@ -95,10 +166,30 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Image.Image, "resize", lambda picture, *rest: decoded.append(picture.size) or resize(picture, *rest)
     )
-    image = media.read_image(tmp_path / "large.jpg")  # 307,200 pixels: at a sixth
-    assert image.shape == (80, 106, 3)
+    image = media.read_image(tmp_path / "large.jpg")  # 307,200 pixels: at a quarter, and that at a half
+    assert image.shape == (60, 80, 3)
     assert decoded == [(160, 120)]
     assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
+
+
+@pytest.mark.parametrize("side, message", [(64, None), (26_000, r"x\.tif: its tiles are larger than the picture")])
+def test_a_tiff_whose_tile_would_fill_the_memory(tmp_path, side, message):
+    """Tiles are decoded one by one, each as a whole, whatever part of it is in the picture."""
+    path = tmp_path / "x.tif"
+    Image.new("RGB", (64, 64), (1, 2, 3)).save(path, compression="tiff_deflate")
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (n_tags,) = struct.unpack_from("<H", content, start)
+    for at in range(start + 2, start + 2 + 12 * n_tags, 12):  # one strip becomes one tile
+        tag, *entry = struct.unpack_from("<HHII", content, at)
+        tag = {273: 324, 279: 325, 278: 322, 284: 323}.get(tag, tag)
+        struct.pack_into("<HHII", content, at, tag, *((4, 1, side) if tag in pictures.TILE_SIDES else entry))
+    path.write_bytes(content)
+    if message is None:
+        assert media.read_image(path).reshape(-1, 3).tolist() == [[1, 2, 3]] * 64**2
+    else:
+        with pytest.raises(UserError, match=message):
+            media.read_image(path)
 
 
 def test_a_png_with_much_text(tmp_path):
