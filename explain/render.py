@@ -13,13 +13,12 @@ from tqdm import tqdm
 from explain import attribution, overlay
 from system import files
 from system.errors import UserError
-from vision import media, pictures
+from vision import media
 
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
 MAX_NAME_BYTES = 230  # of the whole name, without ending: file systems take 255
 SHEET_FRAMES = 5  # a word, on a contact sheet
-DRAWN_PIXELS = 3_000_000  # of a frame that is decoded to be drawn, many times what a tile shows
 FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png"), ("png",)  # the first is the usual one
 
 
@@ -111,9 +110,8 @@ def write_frames(explanation, target):
 
 
 def _frames(explanation, indices):
-    """Generate frames of a video uint8 [h, w, 3]: at their own size, those of more than DRAWN_PIXELS at a half ..."""
-    factor = pictures.reduction(explanation.width, explanation.height, DRAWN_PIXELS)
-    size = None if factor == 1 else (explanation.width // factor, explanation.height // factor)
+    """Generate frames of a video uint8 [h, w, 3], as large as they are to be drawn (media.drawn_size)."""
+    size = media.drawn_size(explanation.width, explanation.height)
     for batch in media.read_frames(explanation.path, indices, size):
         yield from batch
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import caption_saliency
 import saliency
-from explain import attribution, render
+from explain import attribution
 from vision import media
 
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def test_large_frames_are_drawn_from_smaller_ones(explain, clip, monkeypatch):
     """So that 8K does not take gigabytes: no tile shows so much."""
     result = explain(clip, "a dog runs", normalization="linear")
     whole, sizes = result.picture(), []
-    monkeypatch.setattr(render, "DRAWN_PIXELS", 32 * 48 // 4)
+    monkeypatch.setattr(media, "DRAWN_PIXELS", 32 * 48 // 4)
     read_frames = media.read_frames
     monkeypatch.setattr(media, "read_frames", lambda *given: sizes.append(given[2]) or read_frames(*given))
     smaller = result.picture()

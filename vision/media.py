@@ -35,10 +35,11 @@ CONTAINERS = (
     "4xm,amv,bink,cine,dhav,dxa,film_cpk,flic,mv,nsv,pva,psxstr,r3d,roq,rpl,ser,smk,thp,ty,vividas,vivo,vmd"
 )
 JPEG_XL = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"  # how such a picture begins, which ffmpeg reads and Pillow does not
-JPEG_XL_PIXELS = 80_000_000  # of one, as pictures.FEWER_PIXELS
+JPEG_XL_PIXELS = 120_000_000  # of one, as pictures.FEWER_PIXELS
 HDR = "smpte2084", "arib-std-b67"  # PQ and HLG, as ffmpeg calls the transfer functions of high dynamic range
 HDR_WHITE = 203  # cd/m2: what counts as white in HDR (ITU-R BT.2408)
 MOST_THREADS = 4  # of a decoder
+DRAWN_PIXELS = 3_000_000  # of a frame that is decoded to be drawn, many times what a tile shows
 BATCH_BYTES = 1 << 27  # of a batch of frames, at most: five of 4K
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
@@ -86,6 +87,12 @@ def read_image(path):
     if os.path.isfile(path) and _is_jpeg_xl(path):
         return next(read_frames(path, [0], _jpeg_xl_size(path)))[0]
     return pictures.read(path)
+
+
+def drawn_size(width, height):
+    """The size (width, height) in which frames that are to be drawn are read: their own, of large ones a half ..."""
+    factor = pictures.reduction(width, height, DRAWN_PIXELS)
+    return width // factor, height // factor
 
 
 def sample_indices(n_frames, n_samples=26):
@@ -235,10 +242,11 @@ def _options(path):
 
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
-    most = JPEG_XL_PIXELS if _is_jpeg_xl(path) else pictures.REDUCED_PIXELS  # larger ones would fill the memory
     # Each thread of the decoder has a frame of its own. When the picture size changes on the way the filters must not
     # start anew, or `select` would count from 0 again.
-    more = {"max_pixels": most, "threads": min(os.cpu_count() or 1, MOST_THREADS), "reinit_filter": 0}
+    more = {"threads": min(os.cpu_count() or 1, MOST_THREADS), "reinit_filter": 0}
+    if not _is_jpeg_xl(path):  # that has been looked at; refused here it would be decoded over and over
+        more["max_pixels"] = pictures.REDUCED_PIXELS
     return ffmpeg.input(ffmpeg_process.url(path), **_options(path), **more)["V:0"]
 
 
@@ -249,10 +257,7 @@ def _is_jpeg_xl(path):
 
 
 def _jpeg_xl_size(path):
-    """The size (width, height) in which a JPEG XL is to be read; UserError where it is too large.
-
-    Of one that is too large ffmpeg would try to decode every byte anew, for hours.
-    """
+    """The size (width, height) in which a JPEG XL is to be read; UserError where it is too large."""
     size = re.search(r"Video: jpegxl.* (\d+)x(\d+)", ffmpeg_process.describe(path, **_options(path)))
     if size is None:
         raise UserError(f"{path}: not a picture that can be read")

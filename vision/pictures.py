@@ -107,11 +107,13 @@ def moves(picture):
 def rgb(picture):
     """A Pillow picture of any mode -> uint8 [h, w, 3], transparency on white, more than 8 bits scaled to 8."""
     if picture.mode.startswith("I") or picture.mode == "F":  # integers of 16 or 32 bits, or floats
-        values = np.nan_to_num(np.asarray(picture, np.float64)).clip(0)  # [h, w]
+        values = np.array(picture, np.float64 if picture.mode == "I" else np.float32)  # [h, w]
+        np.maximum(np.nan_to_num(values, copy=False), 0, out=values)
         # What white is nobody says: 10 to 14 bits come in 16 as well. It is the first usual value that none exceeds.
         usual = (1, 255, 65535) if picture.mode == "F" else (1023, 4095, 16383, 65535)
         white = next((value for value in usual if values.max() <= value), values.max())
-        gray = np.rint(values * (255 / white)).astype(np.uint8)  # [h, w]
+        values *= 255 / white
+        gray = np.rint(values, out=values).astype(np.uint8)  # [h, w]
         return np.repeat(gray[..., None], 3, axis=-1)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
