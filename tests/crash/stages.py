@@ -8,7 +8,7 @@ from pathlib import Path
 from tests import tiny_data
 
 SMALL_CNN = ["cnn=efficientnet_lite0", "cnn_input_size=64", "saliency_input_size=64"]  # 2 x 2 cells
-SMALL = [*SMALL_CNN, "dim_hidden=16", "dim_word_emb=8", "batch_size=4", "n_epochs=4", "save_every_n_epoch=0.5"]
+SMALL = [*SMALL_CNN, "dim_hidden=16", "dim_word_emb=8", "batch_size=4", "n_epochs=2", "save_every_n_epoch=1", "max_to_keep=1"]
 VOLATILE = {".lock", "tensorboard"}  # what says when it was written
 
 
