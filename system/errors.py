@@ -9,7 +9,16 @@ MOST_OF_A_WORD, MOST_OF_A_LINE = 300, 1500  # letters: long enough for a path, a
 
 
 class UserError(Exception):
-    """Bad input: one line that names what is wrong, where, and the way out."""
+    """Bad input: one line that names what is wrong, where, and the way out; no text in it can make it long."""
+
+    def __init__(self, message):
+        super().__init__(_line(message))
+
+
+def _line(message):
+    """A message as one line of bounded length, its long words shortened."""
+    words = (console.shown(word, MOST_OF_A_WORD) for word in str(message).split())
+    return console.shown(" ".join(words), MOST_OF_A_LINE)
 
 
 def as_user_error(error):
@@ -28,10 +37,8 @@ def as_user_error(error):
 
 
 def report(error):
-    """Tell an error on stderr, in one line, that no text in it can make long."""
-    words = (console.shown(word, MOST_OF_A_WORD) for word in str(error).split())
-    message = console.shown(" ".join(words), MOST_OF_A_LINE)
-    print(f"{os.path.basename(sys.argv[0])}: error: {message}", file=sys.stderr)
+    """Tell an error on stderr, in one line."""
+    print(f"{os.path.basename(sys.argv[0])}: error: {_line(error)}", file=sys.stderr)
 
 
 def run(main):

@@ -8,7 +8,8 @@ from pathlib import Path
 from tests import tiny_data
 
 SMALL_CNN = ["cnn=efficientnet_lite0", "cnn_input_size=64", "saliency_input_size=64"]  # 2 x 2 cells
-SMALL = [*SMALL_CNN, "dim_hidden=16", "dim_word_emb=8", "batch_size=4", "n_epochs=2", "save_every_n_epoch=1", "max_to_keep=1"]
+SMALL = [*SMALL_CNN, "dim_hidden=16", "dim_word_emb=8", "batch_size=4"]
+SHORT = ["n_epochs=2", "save_every_n_epoch=1", "max_to_keep=1"]
 VOLATILE = {".lock", "tensorboard"}  # what says when it was written
 
 
@@ -52,7 +53,7 @@ STAGES = (
     ),
     Stage(
         "training",
-        ["run_s2vt.py", "--dataset", "MSR-VTT", "--train", *settings(*SMALL, "n_sampled_frames=4")],
+        ["run_s2vt.py", "--dataset", "MSR-VTT", "--train", *settings(*SMALL, *SHORT, "n_sampled_frames=4")],
         ("experiments/MSR-VTT",),
         _resume,
     ),

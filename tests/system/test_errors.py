@@ -42,6 +42,13 @@ def test_a_user_error_is_one_line_and_status_2(message, line, monkeypatch, capsy
     assert end_of(raising(UserError(message)), monkeypatch, capsys) == (2, "printed before\n", line)
 
 
+def test_no_text_in_a_message_makes_it_long():
+    """From Python too, where nobody prints it for us."""
+    message = str(UserError(f"x.json: 'a\n{'b' * 10**6}' and {' '.join(['word'] * 10**5)}: no number"))
+    assert message.startswith("x.json: 'a bbb") and message.endswith("word: no number")
+    assert len(message) < 2000 and "\n" not in message
+
+
 def test_what_the_system_refuses_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     status, _, line = end_of(lambda: (tmp_path / "none" / "x").write_text("x"), monkeypatch, capsys)
     assert status == 2
