@@ -19,6 +19,8 @@ MOST_BYTES = 1400 << 20  # of memory, for what it decodes
 NO_MEMORY = "Cannot allocate memory"
 MEANINGS = {
     "matches no streams": "no video in it",
+    "moov atom not found": "no video, or one that is cut off: it has no index (moov atom)",
+    "Invalid data found when processing input": "no video, or a damaged one (invalid data found)",
     "not on whitelist": "no video by itself: sound, an unknown kind of still, or a list of other files, not followed",
     "No such filter: 'zscale'": "high dynamic range, which this ffmpeg cannot bring to the usual one: it has no zscale",
 }

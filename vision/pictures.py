@@ -142,8 +142,10 @@ def read(path, to_array=rgb):
 def frames(path, picture, to_array=rgb):
     """Generate the frames of an open picture, each by `to_array` (default: `rgb`), and close it: one of a still.
 
-    The frames before a defect are good: UserError only where the first one is broken or truncated.
+    The frames before a defect are good: UserError only where the first one is broken or truncated. What a later one of
+    a GIF has beyond the first is left out.
     """
+    height = width = None
     with picture:
         for k in itertools.count() if moves(picture) else [0]:
             try:
@@ -155,7 +157,8 @@ def frames(path, picture, to_array=rgb):
                 if k > 0:
                     return
                 raise UserError(f"{path}: broken picture ({error})") from error
-            yield frame
+            height, width = (height, width) if k else frame.shape[:2]
+            yield frame[:height, :width]
 
 
 def reduction(width, height, most=None):

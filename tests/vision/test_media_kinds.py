@@ -102,7 +102,7 @@ def test_the_frames_of_a_moving_picture_have_the_limit_of_frames(tmp_path, monke
             attempt(tmp_path / name)
 
 
-def test_a_frame_that_is_larger_than_the_first_is_not_decoded(tmp_path, monkeypatch):
+def test_a_frame_that_is_larger_than_the_first_is_cut_or_not_decoded(tmp_path, monkeypatch):
     """GIF lets a later frame enlarge the picture."""
     small, large = tmp_path / "small.gif", tmp_path / "large.gif"
     Image.new("P", (10, 10)).save(small)
@@ -111,7 +111,8 @@ def test_a_frame_that_is_larger_than_the_first_is_not_decoded(tmp_path, monkeypa
     # The second picture without its header: from its descriptor (44) on, in the place of the first one's end (59).
     path = tmp_path / "x.gif"
     path.write_bytes(header[:-1] + descriptor[descriptor.index(b"\x2c\0\0\0\0") :])
-    assert media.probe(path).n_frames == 2
+    assert media.probe(path)[:2] == (10, 10) and media.probe(path).n_frames == 2
+    assert next(media.read_frames(path)).shape == (2, 10, 10, 3)
     monkeypatch.setattr(pictures, "REDUCED_PIXELS", 39_999)
     assert media.probe(path).n_frames == 1
 
