@@ -167,7 +167,9 @@ def npy_of(rng, content):
         return bytes_of(rng, header) + separator + data
     array = np.load(io.BytesIO(content))
     odd = (
-        lambda: array.astype(pick(rng, ("f2", "f8", "i4", "U3", "O", "c8", "?"))),
+        lambda: array.astype(
+            pick(rng, ("U3", "O") if array.dtype.kind == "U" else ("f2", "f8", "i4", "U3", "O", "c8", "?"))
+        ),
         lambda: array[None],
         lambda: array.ravel(),
         lambda: array[:0],
