@@ -103,6 +103,8 @@ def show(explained, picture, numbers):
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
+    gains = (f"{word} {gain:.1f}" for word, gain in zip(query.words, explained.gain, strict=True))
+    print(f"from the picture, in nats: {', '.join(gains)}")
     if query.skipped:
         print(f"left out, not known to the captioner: {', '.join(map(console.shown, query.skipped))}")
     for word, known in query.read_as.items():

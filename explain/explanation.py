@@ -11,7 +11,7 @@ from tqdm import tqdm
 import cfg
 import saliency
 from explain import attribution, render
-from explain.query import UNKNOWN, Query, own_caption, parse_sentence, reading
+from explain.query import UNKNOWN, Query, as_read, own_caption, parse_sentence, reading
 from system import console
 from system.errors import UserError
 from vision import descriptors, geometry, media
@@ -43,6 +43,7 @@ class Explanation:
     width: int
     box: tuple  # (top, left, bottom, right) in pixels: what the cells cover
     log_q: np.ndarray  # [T], nats: log q of each word when the captioner sees the whole medium
+    grey_log_q: np.ndarray  # [T], nats: the same when it sees a grey picture
     config: cfg.Config  # of the captioner
     checkpoint: int
     method: str = attribution.PAPERS  # which maps these are, of attribution.METHODS
@@ -53,6 +54,11 @@ class Explanation:
     def words(self):
         """The words that are explained, T of them."""
         return self.query.words
+
+    @property
+    def gain(self):
+        """How much of each word comes from the picture (15), in nats [T]: 0 where the words before it say it all."""
+        return self.log_q - self.grey_log_q
 
     @property
     def is_video(self):
@@ -152,6 +158,11 @@ class Explainer:
         """The CNN of the size that the captioner was trained on."""
         return self.extractor.at(descriptors.input_size(self.saved.config))
 
+    @functools.cached_property
+    def grey_reading(self):
+        """What the captioner reads of a grey picture: [N, D]."""
+        return as_read(self.saved, blank_grid(self.captioning_extractor)[None])
+
     def __call__(self, path, sentence=None, unknown="error", normalization=None):
         """Explain a sentence, or without one the captioner's own caption, over a video or an image -> Explanation.
 
@@ -177,20 +188,19 @@ class Explainer:
         normalization = normalization or ("released" if is_video else "linear")
         sequence = reading(saved, self.captioning_extractor, path)  # [N, D]
         queries = [own_caption(saved, sequence, path) if query is None else query for query in queries]
-        log_q = [self._log_q(sequence, query) for query in queries]
+        read = {"log_q": sequence, "grey_log_q": self.grey_reading}
+        seen = [{name: self._log_q(one, query) for name, one in read.items()} for query in queries]
         found = self._video(path, queries, normalization) if is_video else self._image(path, queries)
         about = {"config": saved.config, "checkpoint": saved.state["step"], "method": self.method}
         normalize = saliency.NORMALIZERS[normalization]
         return [
-            Explanation(path, query, raw, normalize(raw), normalization, log_q=own, **about, **rest)
-            for query, own, (raw, rest) in zip(queries, log_q, found, strict=True)
+            Explanation(path, query, raw, normalize(raw), normalization, **own, **about, **rest)
+            for query, own, (raw, rest) in zip(queries, seen, found, strict=True)
         ]
 
     def _log_q(self, sequence, query):
-        """log q(w_t | w_<t) when the captioner sees everything: sequence [N, D] -> [T]."""
-        log_p = query.target_log_probs
-        if log_p is None:
-            log_p = saliency.full_input_log_probs(self.saved.model, sequence, query.ids)  # [T, V]
+        """log q(w_t | w_<t) when the captioner reads a sequence [N, D] -> [T]."""
+        log_p = saliency.full_input_log_probs(self.saved.model, sequence, query.ids)  # [T, V]
         return log_p[np.arange(len(query.ids)), query.ids]
 
     def _image(self, path, queries):

@@ -19,6 +19,7 @@ STRIP = 40  # pixels: height of the curve under a tile
 MARGIN, LABEL, LINE = 8, 22, 24  # pixels: the gap between things, the word above a tile, a line of the head
 TITLE, NORMAL, SMALL = 17, 15, 13  # pixels: the sizes of letters
 MOST_LINES = 8  # of the head, for the sentence and for what is left out of it
+BAR, FULL_BAR = 3, 8.0  # pixels: height of the bar under a word; nats: what makes it as long as its tile
 LEGEND = 190  # pixels: width of the colour bar with its two words
 PAPER, INK, FAINT = (24, 24, 27), (240, 240, 240), (160, 160, 168)
 CURVE, CURVE_AREA, CURSOR = (250, 190, 60), (92, 72, 36), (255, 255, 255)
@@ -206,22 +207,34 @@ def _draw_legend(page, x, y):
     page.paste(Image.fromarray(_colour(grey, levels)), (x + low, y + LINE // 4))
 
 
+def _draw_bars(page, gains, tiles):
+    """Under the words of those tiles a bar each: how much of the word comes from the picture, gains [T] in nats."""
+    for k, gain in zip(tiles, gains, strict=True):
+        y, x = page.places[k]
+        bar = page.canvas[y - BAR : y, x : x + page.width]
+        bar[:] = CURVE_AREA
+        bar[:, : round(page.width * np.clip(gain / FULL_BAR, 0, 1))] = CURVE
+
+
 class Layout:
     """The pictures of one sentence over one clip or image: prepared once, then `draw` for each frame.
 
     The first tile is the plain frame, the others are the words in order. words [T] name the tiles of frames of
     height x width pixels. `box` (top, left, bottom, right) is what the CNN sees of a frame (`geometry.seen_box`), all
     of it by default; the rest is shown dimmed, outside a thin line. curves [F, T], if given, run under the tiles, each
-    scaled to its own lowest and highest value. `title` is the sentence, `skipped` the words of it that are left out.
+    scaled to its own lowest and highest value. gains [T] in nats, if given, become bars under the words. `title` is the
+    sentence, `skipped` the words of it that are left out.
     `height` and `width` tell the size of the pictures: even, and at most `max_width` wide (but for two narrow tiles).
     """
 
-    def __init__(self, words, height, width, box=None, curves=None, title=None, skipped=(), max_width=1280):
+    def __init__(self, words, height, width, box=None, curves=None, title=None, skipped=(), max_width=1280, gains=None):
         self._strip = 0 if curves is None else STRIP
         labels = [("input", False), *((word, True) for word in words)]
         self._page = page = _page(labels, height, width, self._strip, title, skipped, max_width)
         self._view = _View(height, width, page.height, page.width, box)
         self.height, self.width = page.canvas.shape[:2]
+        if gains is not None:
+            _draw_bars(page, gains, range(1, len(labels)))
         if curves is not None:
             self._x, self._y = _curve_points(np.asarray(curves, float), STRIP, page.width)  # [F], [F, T]
             for k, y in enumerate(self._y.T, 1):
@@ -265,7 +278,9 @@ def gallery(tiles, columns, title=None):
     return page.canvas
 
 
-def contact_sheet(frames, maps, words, curves, times, chosen, box=None, title=None, skipped=(), max_width=1280):
+def contact_sheet(
+    frames, maps, words, curves, times, chosen, box=None, title=None, skipped=(), max_width=1280, gains=None
+):
     """A row for each word: its curve over the clip, then its chosen frames under its maps -> uint8 [H, W, 3].
 
     frames: a dictionary or array from the number of a frame to uint8 [h, w, 3], of which only the chosen are read;
@@ -278,6 +293,8 @@ def contact_sheet(frames, maps, words, curves, times, chosen, box=None, title=No
         labels += [(word, True), *((f"{times[k]:.2f} s", False) for k in row)]
     columns = 1 + len(chosen[0])
     page = _page(labels, height, width, 0, title, skipped, max_width, columns)
+    if gains is not None:
+        _draw_bars(page, gains, range(0, len(labels), columns))
     view = _View(height, width, page.height, page.width, box)
     x, y = _curve_points(np.asarray(curves, float), page.height, page.width)  # [F], [F, T]
     for t, row in enumerate(chosen):

@@ -85,9 +85,13 @@ def reading(saved, extractor, path):
 
     `extractor` is the CNN of the size that the captioner was trained on.
     """
-    grids = extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size))  # [n, Gy, Gx, D]
+    return as_read(saved, extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size)))
+
+
+def as_read(saved, grids):
+    """The cells of a medium's frames [n, Gy, Gx, D] as the captioner reads them when it captions it -> [N, D]."""
     stored = descriptors.captioning_descriptors(saved.config, grids)
-    return data_loader.as_sequence(stored, saved.config.pyramid_levels)  # [N, D]
+    return data_loader.as_sequence(stored, saved.config.pyramid_levels)
 
 
 def own_caption(saved, sequence, path):

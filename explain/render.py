@@ -94,6 +94,7 @@ def layout(explanation):
         explanation.curves,
         title=query.title,
         skipped=query.skipped,
+        gains=explanation.gain,
     )
 
 
@@ -124,7 +125,15 @@ def contact_sheet(explanation):
     frames = dict(zip(wanted.tolist(), _frames(explanation, wanted), strict=True))
     times = np.arange(len(maps)) / explanation.fps
     return overlay.contact_sheet(
-        frames, maps, query.words, explanation.curves, times, chosen, title=query.title, skipped=query.skipped
+        frames,
+        maps,
+        query.words,
+        explanation.curves,
+        times,
+        chosen,
+        title=query.title,
+        skipped=query.skipped,
+        gains=explanation.gain,
     )
 
 
@@ -138,6 +147,7 @@ def write_numbers(explanation, target):
         "read_as": np.array(list(query.read_as.items()), dtype=str).reshape(-1, 2),
         "own_caption": query.is_own,
         "log_q": explanation.log_q,
+        "grey_log_q": explanation.grey_log_q,
         "raw_maps": explanation.raw_maps,
         "maps": explanation.maps.astype(np.float32),
         "normalization": explanation.normalization,

@@ -50,6 +50,7 @@ def test_a_photograph(explain, photograph):
     with np.load(photograph.with_suffix(".npz")) as arrays:
         np.testing.assert_array_equal(arrays["raw_maps"], result.raw_maps)
         np.testing.assert_array_equal(arrays["log_q"], result.log_q)
+        np.testing.assert_array_equal(arrays["log_q"] - arrays["grey_log_q"], result.gain)
 
 
 def test_log_q_is_that_of_the_whole_picture(explain, photograph):
@@ -61,6 +62,18 @@ def test_log_q_is_that_of_the_whole_picture(explain, photograph):
     np.testing.assert_allclose(again.log_q, own.log_q, atol=1e-5)
     with pytest.raises(caption_saliency.UserError, match="does not know 'xyzzy'"):
         explain(photograph, "a xyzzy runs")
+
+
+def test_the_gain_is_what_the_picture_adds(photograph, explain):
+    """Nothing where the picture is grey; of another one what integrated gradients divide among the cells."""
+    grey = photograph.with_name("grey.png")
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(grey)
+    for sentence in ("a dog runs", None):
+        np.testing.assert_allclose(explain(grey, sentence).gain, 0, atol=1e-4)
+    divided = caption_saliency.load(method="integrated_gradients", settings=("saliency_input_size=256",))
+    result = divided(photograph, "a dog runs on the beach")
+    assert abs(result.gain).max() > 0.1
+    np.testing.assert_allclose(result.raw_maps.sum(axis=(2, 3))[0], result.gain, rtol=0.15, atol=0.05)  # in 32 steps
 
 
 def test_large_frames_are_drawn_from_smaller_ones(explain, clip, monkeypatch):

@@ -34,6 +34,21 @@ def span(mask):
     return rows.min(), rows.max(), columns.min(), columns.max()
 
 
+def test_a_bar_under_each_word_is_as_long_as_its_gain():
+    size, maps = (180, 360), np.zeros((4, 8, 8))
+    plain = overlay.Layout(["a", "man", "is", "here"], *size)
+    layout = overlay.Layout(["a", "man", "is", "here"], *size, gains=[-1, 2, overlay.FULL_BAR, 100])
+    drawn = layout.draw(grey(*size, 0), maps)
+    bars = differs(drawn, plain.draw(grey(*size, 0), maps))
+    full = (drawn == overlay.CURVE).all(axis=-1)
+    for (rows, columns), share in zip(tiles(layout, size, 4)[1:], (0, 2 / overlay.FULL_BAR, 1, 1), strict=True):
+        above = slice(rows.start - overlay.BAR, rows.start), columns
+        assert bars[above].all()
+        np.testing.assert_array_equal(full[above].mean(axis=1), [share] * overlay.BAR)
+        bars[above] = False
+    assert not bars.any()
+
+
 @pytest.mark.parametrize("word", [0, 1, 2])
 def test_a_hot_cell_is_hottest_at_its_centre(word):
     # 160 x 320 becomes a tile of 180 x 360, a cell 22.5 x 45; the centre of cell (2, 5), at (56.25, 247.5), is in
