@@ -33,8 +33,9 @@ def _check_names():
 def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
     """Load a captioner with its CNN; TensorFlow starts here -> explain.explanation.Explainer.
 
-    Call what it gives: `explain(path, sentence=None, unknown="error", normalization=None)` -> an Explanation with
-    `words` [T], `raw_maps` [F, T, Gy, Gx] in nats, `maps` in [0, 1], `log_q` [T], `box`, of a video `curves` [F, T].
+    Call what it gives: `explain(path, sentence=None, unknown="error", normalization=None, instead=None)` -> an
+    Explanation with `words` [T], `raw_maps` [F, T, Gy, Gx] in nats, `maps` in [0, 1], `log_q` and `gain` [T], `box`, of
+    a video `curves` [F, T].
 
     experiment: a folder of checkpoints (default: the bundled captioner); method: one of attribution.METHODS (default:
     the paper's, equations 5 and 6); checkpoint: its number (default: the best on validation); settings: "key=value"

@@ -254,6 +254,10 @@ class S2VT(keras.layers.Layer):
         _, h = self._cell(asked, c)
         return _product(h, factors.output)
 
+    def word_name_scores(self, descriptors, word_ids):
+        """`name_scores` of a word for each descriptor: [R, D], [R] -> [R]."""
+        return tf.gather(self.name_scores(descriptors), word_ids, batch_dims=1)
+
     def generate(self, descriptors, beam_size=1, length_penalty=0.0):
         """Caption the descriptors [B, N, D] -> list of B lists of word ids, the end token left out.
 

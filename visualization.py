@@ -50,6 +50,12 @@ def parse_args(argv=None):
         "nearest known one",
     )
     parser.add_argument(
+        "--instead",
+        metavar="WORD",
+        help="why this word and not that: compare each word of the sentence with this one in its place, or with "
+        "--instead dog=cat 'dog' alone",
+    )
+    parser.add_argument(
         "--normalization",
         choices=("linear", "released"),
         help="of the maps: the paper's linear scaling (default for images), or the released program's (for videos)",
@@ -103,7 +109,7 @@ def show(explained, picture, numbers):
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
-    gains = (f"{word} {gain:.1f}" for word, gain in zip(query.words, explained.gain, strict=True))
+    gains = (f"{word} {gain:.1f}" for word, gain in zip(explained.words, explained.gain, strict=True))
     print(f"from the picture, in nats: {', '.join(gains)}")
     if query.skipped:
         print(f"left out, not known to the captioner: {', '.join(map(console.shown, query.skipped))}")
@@ -143,7 +149,7 @@ def main(argv=None):
     alone = n_jobs == 1
     for sentence in sentences:
         with told(alone=len(sentences) == 1):
-            queries.append(None if sentence is None else explain.query(sentence, args.unknown))
+            queries.append(None if sentence is None else explain.query(sentence, args.unknown, args.instead))
     if queries:
         explain.load()  # that weights are missing is told once, not for every medium
     groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
@@ -153,7 +159,7 @@ def main(argv=None):
             is_video = media.kind(path) == "video"
             form = args.format or render.forms(is_video)[0]
             render.check_form(path, is_video, form)
-            explanations = explain.explain(path, group, args.normalization)
+            explanations = explain.explain(path, group, args.normalization, args.instead)
         for explained in explanations:
             with told(alone):
                 picture = output / f"{render.name(explained)}.{form}"

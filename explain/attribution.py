@@ -121,7 +121,7 @@ def _naming_gradients(model, cell, word_ids):
     copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]
     with tf.GradientTape() as tape:
         tape.watch(copies)
-        total = tf.reduce_sum(tf.gather(model.name_scores(copies), word_ids, batch_dims=1))
+        total = tf.reduce_sum(model.word_name_scores(copies, word_ids))
     return tape.gradient(total, copies)
 
 

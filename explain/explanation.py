@@ -11,6 +11,7 @@ from tqdm import tqdm
 import cfg
 import saliency
 from explain import attribution, render
+from explain.contrast import Contrast, contrasted
 from explain.query import UNKNOWN, Query, as_read, own_caption, parse_sentence, reading
 from system import console
 from system.errors import UserError
@@ -52,8 +53,8 @@ class Explanation:
 
     @property
     def words(self):
-        """The words that are explained, T of them."""
-        return self.query.words
+        """The words that are explained, T of them; "dog, not cat" where one is compared with another."""
+        return self.query.labels
 
     @property
     def gain(self):
@@ -92,21 +93,25 @@ def blank_grid(extractor):
     return extractor(np.full((1, extractor.input_size, extractor.input_size, 3), GREY, np.uint8))[0]
 
 
-def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None):
+def maps_by(method, saved, extractor, grids, word_ids, target_log_probs=None, model=None):
     """Raw maps by a method of attribution.METHODS: grids [F, Gy, Gx, D], word_ids [T] -> [F, T, Gy, Gx].
 
     All but the paper's own explain log q of the words, whoever has chosen them. Where the captioner reads a frame as a
     whole, one of images reads it as its pictures, one of videos averaged to one descriptor. `extractor` made the grids.
+    model: a contrast.Contrast instead of the captioner itself.
     """
+    model = model or saved.model
     if method == attribution.PAPERS:
-        return saliency.raw_maps(saved.model, grids, word_ids, target_log_probs)
-    return np.stack([attribution.METHODS[method](scene(saved, extractor, grid), word_ids) for grid in grids])
+        return saliency.raw_maps(model, grids, word_ids, target_log_probs)
+    scenes = (scene(saved, extractor, grid, model) for grid in grids)
+    return np.stack([attribution.METHODS[method](one, word_ids) for one in scenes])
 
 
-def scene(saved, extractor, grid):
+def scene(saved, extractor, grid, model=None):
     """A frame [Gy, Gx, D], which `extractor` has seen, as the captioner reads it -> attribution.Scene."""
     levels = saved.config.pyramid_levels if saved.config.media == "image" else (1,)
-    return attribution.Scene(saved.model, grid, blank_grid(extractor), levels, saved.config.naming_weight > 0)
+    names = saved.config.naming_weight > 0
+    return attribution.Scene(model or saved.model, grid, blank_grid(extractor), levels, names)
 
 
 def load_cnn(saved, multi_scale=False):
@@ -163,31 +168,43 @@ class Explainer:
         """What the captioner reads of a grey picture: [N, D]."""
         return as_read(self.saved, blank_grid(self.captioning_extractor)[None])
 
-    def __call__(self, path, sentence=None, unknown="error", normalization=None):
+    @functools.cached_property
+    def contrast(self):
+        """The captioner, asked for the difference of two words."""
+        return Contrast(self.saved.model)
+
+    def __call__(self, path, sentence=None, unknown="error", normalization=None, instead=None):
         """Explain a sentence, or without one the captioner's own caption, over a video or an image -> Explanation.
 
         unknown: what becomes of a word that the captioner does not know, "error", "skip" or "nearest";
-        normalization: "linear" (default for images) or "released" (for videos). UserError where that cannot be done.
+        normalization: "linear" (default for images) or "released" (for videos); instead: "cat", why not this in the
+        place of each word, or "dog=cat", in that of "dog". UserError where that cannot be done.
         """
-        query = None if sentence is None else self.query(sentence, unknown)
-        return self.explain(path, [query], normalization)[0]
+        query = None if sentence is None else self.query(sentence, unknown, instead)
+        return self.explain(path, [query], normalization, instead)[0]
 
-    def query(self, sentence, unknown="error"):
-        """The words of a sentence -> Query; UserError as from `parse_sentence`."""
+    def query(self, sentence, unknown="error", instead=None):
+        """The words of a sentence -> Query; UserError as from `parse_sentence` and `contrasted`."""
         check_choice("unknown", unknown, UNKNOWN)
-        return parse_sentence(sentence, self.saved.vocabulary, self.saved.config.n_lstm_step, unknown)
+        query = parse_sentence(sentence, self.saved.vocabulary, self.saved.config.n_lstm_step, unknown)
+        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
 
-    def explain(self, path, queries, normalization=None):
+    def own_query(self, sequence, path, instead=None):
+        """The captioner's own caption of what it reads of a medium [N, D] -> Query; UserError as from `query`."""
+        query = own_caption(self.saved, sequence, path)
+        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
+
+    def explain(self, path, queries, normalization=None, instead=None):
         """Explain several queries (None: the captioner's own caption) over one medium -> list of Explanation.
 
-        The CNN sees the medium once. UserError where that cannot be done.
+        The CNN sees the medium once; `instead` is for the captioner's own caption. UserError where that cannot be done.
         """
         check_choice("normalization", normalization, (None, *saliency.NORMALIZERS))
         path, saved = Path(path), self.saved
         is_video = media.kind(path) == "video"
         normalization = normalization or ("released" if is_video else "linear")
         sequence = reading(saved, self.captioning_extractor, path)  # [N, D]
-        queries = [own_caption(saved, sequence, path) if query is None else query for query in queries]
+        queries = [self.own_query(sequence, path, instead) if query is None else query for query in queries]
         read = {"log_q": sequence, "grey_log_q": self.grey_reading}
         seen = [{name: self._log_q(one, query) for name, one in read.items()} for query in queries]
         found = self._video(path, queries, normalization) if is_video else self._image(path, queries)
@@ -199,9 +216,22 @@ class Explainer:
         ]
 
     def _log_q(self, sequence, query):
-        """log q(w_t | w_<t) when the captioner reads a sequence [N, D] -> [T]."""
-        log_p = saliency.full_input_log_probs(self.saved.model, sequence, query.ids)  # [T, V]
-        return log_p[np.arange(len(query.ids)), query.ids]
+        """log q(w_t | w_<t) of the words that are explained, when the captioner reads a sequence [N, D] -> [T]."""
+        log_p = saliency.full_input_log_probs(self.saved.model, sequence, query.ids)[query.places]  # [T, V]
+        log_q = log_p[np.arange(len(log_p)), np.take(query.ids, query.places)]
+        if query.against is not None:  # less that of the other word
+            log_q = log_q - log_p[np.arange(len(log_p)), np.take(self._other_ids(query), query.places)]
+        return log_q
+
+    def _other_ids(self, query):
+        return [self.saved.vocabulary.ids[word] for word in query.against]
+
+    def _asked(self, query):
+        """The captioner that answers a query: itself, or asked for the difference to other words."""
+        if query.against is None:
+            return self.saved.model
+        self.contrast.others.assign(self._other_ids(query))
+        return self.contrast
 
     def _image(self, path, queries):
         """For each query the raw maps [1, T, Gy, Gx] of an image, and what an Explanation says of the picture."""
@@ -224,8 +254,8 @@ class Explainer:
                 pooled = batch.mean(axis=(1, 2))  # [b, D]
                 for k, query in enumerate(queries):
                     raw[k].append(self._maps(batch, query))
-                    model, target = self.saved.model, query.target_log_probs
-                    curves[k].append(saliency.temporal_curve(model, pooled, query.ids, target))
+                    curve = saliency.temporal_curve(self._asked(query), pooled, query.ids, query.target_log_probs)
+                    curves[k].append(curve[:, query.places])
                 progress.update(len(batch))
         box = geometry.box_whole(info.height, info.width)
         about = {"height": info.height, "width": info.width, "box": box, "fps": info.fps}
@@ -235,5 +265,6 @@ class Explainer:
         ]
 
     def _maps(self, grids, query):
-        """Raw maps of a query: grids [F, Gy, Gx, D] -> [F, T, Gy, Gx]."""
-        return maps_by(self.method, self.saved, self.extractor, grids, query.ids, query.target_log_probs)
+        """Raw maps of the words of a query that are explained: grids [F, Gy, Gx, D] -> [F, T, Gy, Gx]."""
+        asked, target = self._asked(query), query.target_log_probs
+        return maps_by(self.method, self.saved, self.extractor, grids, query.ids, target, asked)[:, query.places]

@@ -28,11 +28,24 @@ class Query:
     skipped: list = dataclasses.field(default_factory=list)
     read_as: dict = dataclasses.field(default_factory=dict)
     target_log_probs: np.ndarray | None = None  # [T, V]
+    against: list | None = None  # [T]: the word that each is compared with (contrast.py), itself where with none
 
     @property
     def is_own(self):
         """Whether the words are the captioner's own."""
         return self.target_log_probs is not None
+
+    @property
+    def places(self):
+        """The places of the words that are explained: all, or those that are compared with another word."""
+        return [t for t, word in enumerate(self.words) if self.against is None or self.against[t] != word]
+
+    @property
+    def labels(self):
+        """What is explained, at each of the `places`."""
+        if self.against is None:
+            return self.words
+        return [f"{self.words[t]}, not {self.against[t]}" for t in self.places]
 
     @property
     def title(self):
@@ -71,6 +84,16 @@ def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
         raise UserError(f"the sentence has {len(known)} words; this captioner takes at most {n_lstm_step}")
     skipped = [word for word in words if word in lost]
     return Query(sentence, known, [vocabulary.ids[word] for word in known], skipped, read_as)
+
+
+def known_word(word, vocabulary):
+    """A word as the captioner writes it; UserError where it is not one word that the captioner knows."""
+    words = [part for one in data_loader.tokenize(word) for part in vocabulary.read(one)]
+    if len(words) != 1:
+        raise UserError(f"'{console.shown(word)}' is not one word")
+    if words[0] not in vocabulary.ids:
+        raise UserError(f"the captioner does not know {_described(words[0], vocabulary)}; take another word")
+    return words[0]
 
 
 def _described(word, vocabulary):

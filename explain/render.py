@@ -42,12 +42,15 @@ def name(explanation):
     query = explanation.query
     words = re.sub(r"\W+", "_", query.sentence.lower()).strip("_")
     unusual = "-own" if query.is_own else ""  # another question: equation 5, not 6
+    if query.against is not None:
+        other = re.sub(r"\W+", "_", query.against[query.places[0]])
+        unusual += f"-not_{_cut(other, MAX_NAME_BYTES // 4)}"
     unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
     if explanation.normalization != ("released" if explanation.is_video else "linear"):
         unusual += f"-{explanation.normalization}"
     if explanation.method != attribution.PAPERS:
         unusual += f"-{explanation.method}"
-    room = MAX_NAME_BYTES - len(f"-{unusual}")
+    room = MAX_NAME_BYTES - len(os.fsencode(f"-{unusual}"))
     words = _cut(words, room // 2, MAX_NAME)
     return f"{_cut(media.name(explanation.path), room - len(os.fsencode(words)))}-{words}{unusual}"
 
@@ -87,7 +90,7 @@ def layout(explanation):
     """The tiles of an explanation, to be drawn frame by frame -> overlay.Layout."""
     query = explanation.query
     return overlay.Layout(
-        query.words,
+        explanation.words,
         explanation.height,
         explanation.width,
         explanation.box,
@@ -127,7 +130,7 @@ def contact_sheet(explanation):
     return overlay.contact_sheet(
         frames,
         maps,
-        query.words,
+        explanation.words,
         explanation.curves,
         times,
         chosen,
@@ -142,7 +145,7 @@ def write_numbers(explanation, target):
     query = explanation.query
     arrays = {
         "sentence": query.sentence,
-        "words": query.words,
+        "words": explanation.words,
         "skipped": np.array(query.skipped, dtype=str),
         "read_as": np.array(list(query.read_as.items()), dtype=str).reshape(-1, 2),
         "own_caption": query.is_own,

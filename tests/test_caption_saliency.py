@@ -76,6 +76,24 @@ def test_the_gain_is_what_the_picture_adds(photograph, explain):
     np.testing.assert_allclose(result.raw_maps.sum(axis=(2, 3))[0], result.gain, rtol=0.15, atol=0.05)  # in 32 steps
 
 
+def test_why_this_word_and_not_that(explain, photograph, clip, tmp_path):
+    """By the paper's method the difference of two maps; its words before the one that is asked for are the same."""
+    dog, cat = (explain(photograph, f"a {animal} runs") for animal in ("dog", "cat"))
+    result = explain(photograph, "a dog runs", instead="dog=cat")
+    assert result.words == ["dog, not cat"]
+    np.testing.assert_allclose(result.raw_maps[:, 0], dog.raw_maps[:, 1] - cat.raw_maps[:, 1], atol=1e-4)
+    np.testing.assert_allclose(result.log_q, [dog.log_q[1] - cat.log_q[1]], atol=1e-4)
+    np.testing.assert_allclose(result.gain, [dog.gain[1] - cat.gain[1]], atol=1e-4)
+    result.write(tmp_path / "x.png")
+    own = explain(photograph, instead="zebra")
+    assert len(own.words) == own.raw_maps.shape[1] == len(own.query.words)
+    moving = explain(clip, "a dog runs", instead="runs=sleeps")
+    assert moving.curves.shape == (7, 1) and moving.raw_maps.shape == (7, 1, 4, 4)
+    moving.write(tmp_path / "x.mp4")
+    with pytest.raises(caption_saliency.UserError, match="does not know 'xyzzy'"):
+        explain(photograph, "a dog runs", instead="dog=xyzzy")
+
+
 def test_large_frames_are_drawn_from_smaller_ones(explain, clip, monkeypatch):
     """So that 8K does not take gigabytes: no tile shows so much."""
     result = explain(clip, "a dog runs", normalization="linear")

@@ -1,0 +1,49 @@
+"""Why this word and not that: the maps of log q(w_t | w_<t) - log q(v_t | w_<t) (equation 16, docs/method.md).
+
+A captioner that is asked for the difference takes the place of the one that is asked for log q, so that every method of
+attribution.METHODS explains it.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from explain.query import known_word
+from system import console
+from system.errors import UserError
+
+
+class Contrast:
+    """A captioner (s2vt_model.S2VT) asked for each word of a sentence less another word in its place, `others` [T]."""
+
+    def __init__(self, model):
+        self.model, self.n_words = model, model.n_words
+        self.others = tf.Variable([0], shape=[None], dtype=tf.int32, trainable=False)  # graphs stay when it changes
+
+    def word_log_probs(self, descriptors, caption):
+        """log q(w_t | w_<t) - log q(v_t | w_<t): shapes as of S2VT.word_log_probs; the softmax' sums cancel out."""
+        logits = self.model.logits(descriptors, caption)  # [B, L, V]
+        words, others = (tf.broadcast_to(ids, tf.shape(logits)[:2]) for ids in (caption, self.others[None]))  # [B, L]
+        return tf.gather(logits, words, batch_dims=2) - tf.gather(logits, others, batch_dims=2)
+
+    def word_name_scores(self, descriptors, word_ids):
+        """The same of the scores as names: shapes as of S2VT.word_name_scores, with R = T."""
+        scores = self.model.name_scores(descriptors)  # [T, V]
+        return tf.gather(scores, word_ids, batch_dims=1) - tf.gather(scores, self.others, batch_dims=1)
+
+
+def contrasted(query, instead, vocabulary):
+    """A Query with another word in the place of its words: "cat", of each, or "dog=cat", of "dog" -> Query.
+
+    UserError where the captioner does not know that word, or the sentence has not the one that it is to stand for.
+    """
+    asked, separator, other = instead.rpartition("=")
+    other = known_word(other, vocabulary)
+    asked = [known_word(asked, vocabulary)] if separator else query.words
+    against = [other if word in asked else word for word in query.words]
+    if against == query.words:
+        raise UserError(
+            f"'{console.shown(instead)}': no word of '{console.shown(query.sentence)}' would be another one; write "
+            "WORD=OTHER with a word of the sentence"
+        )
+    return dataclasses.replace(query, against=against, target_log_probs=None)
