@@ -106,8 +106,7 @@ def preprocess(config, media):
     missing = [medium for medium in media.values() if not stored.is_complete(medium.id)]
     failures = {}
     if not missing and not config.cnn_weights:
-        if not stored.failures_path.exists() or stored.failures():  # those of a run that was killed, or of another one
-            stored.write_failures(failures)
+        stored.forget_failures()  # of a run that was killed before it noted them, or of another one
         return 0, failures
     extractor = descriptors.load_cnn(config)
     stored.prepare(extractor)

@@ -5,6 +5,7 @@ stored.load("video7")    # [N, D] of a video, [Gy, Gx, D] of an image
 """
 
 import collections
+import contextlib
 
 import numpy as np
 
@@ -170,6 +171,16 @@ class Store:
         """Store an array under one of the `paths`, whole or not at all."""
         with files.whole(path) as partial:
             np.save(partial, array)
+
+    def forget_failures(self):
+        """Note that every medium could be read, where something else is noted, and the folder may be written into."""
+        with contextlib.suppress(UserError):
+            try:
+                is_noted = self.failures_path.exists() and not self.failures()
+            except UserError:  # damaged
+                is_noted = False
+            if not is_noted:
+                self.write_failures({})
 
     def write_failures(self, failures):
         """Note the media that could not be read, instead of what was noted: dict of id -> reason."""

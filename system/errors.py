@@ -1,6 +1,7 @@
 """The one error that a user is meant to see, and how a script ends with it."""
 
 import os
+import re
 import sys
 
 from system import console
@@ -17,8 +18,9 @@ class UserError(Exception):
 
 def _line(message):
     """A message as one line of bounded length, its long words shortened."""
-    words = (console.shown(word, MOST_OF_A_WORD) for word in str(message).split())
-    return console.shown(" ".join(words), MOST_OF_A_LINE)
+    line = re.sub(r"\s*[\r\n\t]+\s*", " ", str(message)).strip()
+    line = re.sub(r"\S+", lambda word: console.shown(word[0], MOST_OF_A_WORD), line)
+    return console.shown(line, MOST_OF_A_LINE)
 
 
 def as_user_error(error):

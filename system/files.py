@@ -81,8 +81,11 @@ def whole(path):
 
 
 def append_line(path, line):
-    """Add a line to a text file in UTF-8. UserError where the system refuses to write."""
-    with _told(path), open(path, "ab") as file:
+    """Add a line to a text file in UTF-8; half a line that a killed run left stays one. UserError as from `whole`."""
+    with _told(path), open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
         file.write(f"{line}\n".encode(errors="backslashreplace"))
 
 
@@ -135,20 +138,22 @@ def remove_folder(path):
 def remove_partials(folder):
     """Remove what killed runs left half written in `folder`; what another process may still be writing stays.
 
-    That of a process on another machine, or in another container, counts as left when a day has passed.
+    That of a process on another machine, or in another container, counts as left when a day has passed. What others
+    have called alike stays.
     """
     for path in Path(folder).glob(f".*{PARTIAL}-*"):
-        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process was quicker, or it is another user's
             if _is_left(path):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_left(partial):
-    """Whether whoever wrote a partial file is gone for certain, or has not touched it for a day."""
+    """Whether a file is a partial one whose writer is gone for certain, or has not touched it for a day."""
     writer = re.search(re.escape(PARTIAL) + r"-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.\w+)?$", partial.name)
-    if writer and writer[1] == _place():
-        return not _is_running(int(writer[2]))
-    return time.time() - partial.stat().st_mtime > A_DAY
+    if writer is None:
+        return False
+    gone = writer[1] == _place() and not _is_running(int(writer[2]))
+    return gone or time.time() - partial.stat().st_mtime > A_DAY
 
 
 def _is_running(pid):

@@ -104,9 +104,9 @@ def test_where_nothing_is_missing_the_failures_are_those_of_now(demo):
     assert preprocess(VIDEOS) == (4, {})
     failures = VIDEOS.descriptors_dir / "failures.json"
     assert json.loads(failures.read_text()) == {}
-    for left in (None, '{"v1": "broken"}'):
+    for left in (None, '{"v1": "broken"}', ""):
         failures.unlink()
-        if left:
+        if left is not None:
             failures.write_text(left)
         assert preprocess(VIDEOS) == (0, {})
         assert json.loads(failures.read_text()) == {}

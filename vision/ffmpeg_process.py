@@ -51,8 +51,8 @@ class _Running:
     not where it went on reading its input meanwhile, as what merely takes its time does.
     """
 
-    def __init__(self, path, process):
-        self.process = process
+    def __init__(self, path, process, limited):
+        self.process, self._limited = process, limited
         self._path, self._complaint, self._gave_up, self._lacks_memory = path, None, False, False
         self._waiting_since, self._over = None, threading.Event()
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._watch)]
@@ -65,7 +65,7 @@ class _Running:
             said = re.sub(r"\[[^]]* @ 0x[0-9a-f]+\]", "", line.decode(errors="replace")).strip()
             if self._complaint is None or any(words in said for words in CUT_OFF):
                 self._complaint = said
-            self._lacks_memory |= NO_MEMORY in said
+            self._lacks_memory |= self._limited and NO_MEMORY in said
 
     def _watch(self):
         n_read, read_at = None, 0
@@ -103,19 +103,22 @@ class _Running:
     def finish(self):
         """Wait for its end -> the reason of a failure.
 
-        UserError where it was killed, by us or somebody else, and where it had not memory enough: then frames are
-        missing that are there.
+        UserError where it was killed, by us or somebody else, and as from `check`.
         """
         status = self._patiently(self.process.wait)
         if self._gave_up:
             raise UserError(f"{self._path}: ffmpeg gave nothing for {PATIENCE} s, and was ended")
         self._threads[0].join()
-        if self._lacks_memory:
-            raise UserError(f"{self._path}: ffmpeg cannot decode it with {MOST_BYTES / 2**30:.1f} GiB of memory")
+        self.check()
         if status < 0:
             raise UserError(f"{self._path}: ffmpeg was ended by signal {-status}")
         complaint = self._complaint or "ffmpeg made nothing of it"
         return next((meaning for words, meaning in MEANINGS.items() if words in complaint), complaint)
+
+    def check(self):
+        """UserError where it had not memory enough: then frames are missing that are there."""
+        if self._lacks_memory:
+            raise UserError(f"{self._path}: ffmpeg cannot decode it with {MOST_BYTES / 2**30:.1f} GiB of memory")
 
     def stop(self):
         """Leave no process behind, and no thread."""
@@ -136,11 +139,9 @@ def run(path, graph, **pipes):
     """
     graph = graph.global_args("-nostdin", "-hide_banner", "-v", "error")
     command = graph.compile(cmd=ffmpeg_exe(), overwrite_output=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
-    if "stdin" not in pipes and hasattr(resource, "prlimit"):
-        with contextlib.suppress(OSError):  # it has ended
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
-    running = _Running(path, process)
+    limited = "stdin" not in pipes
+    process = _start(command, limited, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **pipes)
+    running = _Running(path, process, limited)
     try:
         yield running
     finally:
@@ -148,13 +149,28 @@ def run(path, graph, **pipes):
 
 
 def describe(path, **options):
-    """What ffmpeg says of a file, read with the options of an input, without decoding it -> text of many lines."""
-    command = [ffmpeg_exe(), "-nostdin", "-hide_banner", *(part for k, v in options.items() for part in (f"-{k}", v))]
-    try:
-        ended = subprocess.run([*command, "-i", url(path)], capture_output=True, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return ""
-    return ended.stderr.decode(errors="replace")
+    """What ffmpeg says of a file, read with the options of an input, without decoding it -> text of many lines.
+
+    UserError where it says nothing.
+    """
+    command = [ffmpeg_exe(), "-nostdin", "-hide_banner"]
+    command += [str(part) for name, value in options.items() for part in (f"-{name}", value)]
+    process = _start([*command, "-i", url(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with process:
+        try:
+            return process.communicate(timeout=PATIENCE)[1].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise UserError(f"{path}: ffmpeg said nothing for {PATIENCE} s, and was ended") from None
+
+
+def _start(command, limited=True, **pipes):
+    """Start ffmpeg; `limited` to MOST_BYTES of memory, if the system can see to that."""
+    process = subprocess.Popen(command, **pipes)
+    if limited and hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError):  # it has ended
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+    return process
 
 
 def url(path):

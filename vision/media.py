@@ -40,7 +40,7 @@ HDR = "smpte2084", "arib-std-b67"  # PQ and HLG, as ffmpeg calls the transfer fu
 HDR_WHITE = 203  # cd/m2: what counts as white in HDR (ITU-R BT.2408)
 MOST_THREADS = 4  # of a decoder
 DRAWN_PIXELS = 3_000_000  # of a frame that is decoded to be drawn, many times what a tile shows
-BATCH_BYTES = 1 << 27  # of a batch of frames, at most: five of 4K
+BATCH_BYTES = 1 << 27  # of a batch of frames, and of its copy: three of 4K
 TICK = "1/1000000000"  # seconds, in which `probe` asks for times: 30000/1001 is still told from its neighbours
 
 
@@ -82,7 +82,7 @@ def read_image(path):
     """Read a picture of any mode -> uint8 [h, w, 3], turned as its EXIF says, transparency on white.
 
     16-bit and float pictures are scaled to 8 bits by their full range, very large ones are read at a half or less
-    (pictures.REDUCED_PIXELS). UserError where it is broken, truncated or larger than pictures.MAX_PIXELS.
+    (pictures.REDUCED_PIXELS). UserError where it is broken, truncated or larger than its format may be.
     """
     if os.path.isfile(path) and _is_jpeg_xl(path):
         return next(read_frames(path, [0], _jpeg_xl_size(path)))[0]
@@ -92,7 +92,7 @@ def read_image(path):
 def drawn_size(width, height):
     """The size (width, height) in which frames that are to be drawn are read: their own, of large ones a half ..."""
     factor = pictures.reduction(width, height, DRAWN_PIXELS)
-    return width // factor, height // factor
+    return max(width // factor, 1), max(height // factor, 1)
 
 
 def sample_indices(n_frames, n_samples=26):
@@ -236,18 +236,19 @@ def write_gif(path, frames, fps):
 
 def _options(path):
     """What ffmpeg may do with a file: options of an input."""
-    kinds = "jpegxl_pipe" if _is_jpeg_xl(path) else CONTAINERS
-    return {"format_whitelist": kinds, "protocol_whitelist": "file"}
+    options = {
+        "protocol_whitelist": "file",
+        "threads": min(os.cpu_count() or 1, MOST_THREADS),
+    }  # each has its own frame
+    if _is_jpeg_xl(path):  # it is looked at by itself; refused by ffmpeg it would be decoded over and over
+        return options | {"format_whitelist": "jpegxl_pipe"}
+    return options | {"format_whitelist": CONTAINERS, "max_pixels": pictures.REDUCED_PIXELS}
 
 
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
-    # Each thread of the decoder has a frame of its own. When the picture size changes on the way the filters must not
-    # start anew, or `select` would count from 0 again.
-    more = {"threads": min(os.cpu_count() or 1, MOST_THREADS), "reinit_filter": 0}
-    if not _is_jpeg_xl(path):  # that has been looked at; refused here it would be decoded over and over
-        more["max_pixels"] = pictures.REDUCED_PIXELS
-    return ffmpeg.input(ffmpeg_process.url(path), **_options(path), **more)["V:0"]
+    # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
+    return ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **_options(path))["V:0"]
 
 
 def _is_jpeg_xl(path):
@@ -265,7 +266,7 @@ def _jpeg_xl_size(path):
     if width * height > JPEG_XL_PIXELS:
         raise UserError(f"{path}: {pictures.too_large(width * height, JPEG_XL_PIXELS)}")
     factor = pictures.reduction(width, height)
-    return width // factor, height // factor
+    return max(width // factor, 1), max(height // factor, 1)
 
 
 def _is_hdr(path):
@@ -325,6 +326,7 @@ def _video_frames(path, wanted, size):
     with ffmpeg_process.run(path, graph) as running:
         for k, frame in zip(indices, _read_ppm(running), strict=False):
             came = True
+            running.check()  # else the frames that are missing would shift the others
             yield k, frame
         complaint = running.finish()
     if not came and (wanted is None or wanted[0] == 0):

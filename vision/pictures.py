@@ -25,10 +25,14 @@ FORMATS = (
     *("SGI", "TGA", "TIFF", "WEBP"),
 )
 DNG_VERSION, SUBFILE_TYPE, THUMBNAIL = 50706, 254, 1  # tags of TIFF, and the bit of a reduced version of a picture
-TILE_SIDES = 322, 323
+READ_WHOLE, MOST_BYTES = ("AVIF", "HEIF", "WEBP"), 300 << 20  # formats whose file is read as a whole; of such a file
+MOST_SCANS = 100  # of a JPEG: usual ones have some ten, and each goes over the whole picture
+TILE_SIDES, STRIP_HEIGHT, SAMPLES, BITS = (322, 323), 278, 277, 258  # tags of TIFF
+MOST_OF_A_TILE = 256 << 20  # bytes of a tile or strip, which is in memory as a whole
 MAX_PIXELS = 220_000_000  # phones take 200 megapixels; Pillow needs four bytes for each
-# Fewer where the decoder has the picture in memory several times over, so that all keep to some 1.4 GiB.
-FEWER_PIXELS = {"AVIF": 160_000_000, "HEIF": 160_000_000, "WEBP": 80_000_000, "JPEG2000": 70_000_000}
+# Fewer where the decoder has the picture in memory several times over, so that all keep to some 1.4 GiB, also those in
+# full colour and with transparency.
+FEWER_PIXELS = {"AVIF": 100_000_000, "HEIF": 100_000_000, "WEBP": 80_000_000, "JPEG2000": 60_000_000}
 REDUCED_PIXELS = 40_000_000  # 8K and most cameras have fewer; a moving picture has no more
 SLOW_PIXELS = 20_000_000  # what Pillow's decoders in Python get through in a minute
 BAND = 256  # rows of a picture that is being reduced, at once
@@ -50,19 +54,19 @@ def open_picture(path):
     if os.path.isdir(path):
         raise UserError(f"{path}: is a folder, not a picture")
     try:
-        empty = os.path.getsize(path) == 0
-        picture = None if empty else Image.open(path, formats=FORMATS)
+        n_bytes = os.path.getsize(path)
+        formats = FORMATS if n_bytes <= MOST_BYTES else [one for one in FORMATS if one not in READ_WHOLE]
+        picture = Image.open(path, formats=formats) if n_bytes else None
+        refusal = _refusal(picture) if picture else "the file is empty"
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:  # "Image size (225000000 pixels) exceeds ..."
         raise UserError(f"{path}: {too_large(int(re.search('[0-9]+', str(error))[0]), MAX_PIXELS)}") from None
     except Exception as error:  # Pillow's parsers raise whatever they trip over
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if empty:
-        raise UserError(f"{path}: the file is empty")
-    refusal = _refusal(picture)
     if refusal:
-        picture.close()
+        if picture:
+            picture.close()
         raise UserError(f"{path}: {refusal}")
     return picture
 
@@ -76,24 +80,44 @@ def _refusal(picture):
         most = min(most, REDUCED_PIXELS)
     if n_pixels > most:
         return too_large(n_pixels, most)
-    if picture.format == "TIFF" and _tile_pixels(picture) > max(n_pixels, REDUCED_PIXELS):
-        return "its tiles are larger than the picture"  # each would be in memory as a whole
-    if picture.format == "TIFF" and (DNG_VERSION in picture.tag_v2 or picture.tag_v2.get(SUBFILE_TYPE, 0) & THUMBNAIL):
+    if picture.format in ("JPEG", "MPO") and _n_scans(picture) > MOST_SCANS:
+        return f"it has more than {MOST_SCANS} scans, and would take hours to decode"
+    if picture.format == "TIFF" and _tile_bytes(picture) > MOST_OF_A_TILE:
+        return f"a tile or strip of it takes more than {MOST_OF_A_TILE >> 20} MiB"
+    if picture.format == "TIFF" and (DNG_VERSION in picture.tag_v2 or _number(picture, SUBFILE_TYPE) & THUMBNAIL):
         preview = "{} x {}".format(*picture.size)
         return f"a raw photograph, of which only a preview of {preview} can be read: develop it to a JPEG first"
     return None
 
 
-def _tile_pixels(picture):
-    """The pixels of a tile of an open TIFF, 0 without tiles."""
-    width, height = (picture.tag_v2.get(tag, 0) for tag in TILE_SIDES)
-    return width * height if isinstance(width, int) and isinstance(height, int) else 0
+def _n_scans(picture):
+    """How often an open JPEG starts a scan; in what is coded no such two bytes can be."""
+    with open(picture.filename, "rb") as file:
+        return file.read().count(b"\xff\xda")
+
+
+def _number(picture, tag, default=0):
+    """An integer among the tags of an open TIFF, of several the greatest."""
+    found = picture.tag_v2.get(tag, default)
+    numbers = [one for one in (found if isinstance(found, tuple) else [found]) if isinstance(one, int)]
+    return max(numbers, default=default)
+
+
+def _tile_bytes(picture):
+    """What a tile of an open TIFF, or a strip, takes that libtiff decodes."""
+    if not any(tile[0] == "libtiff" for tile in picture.tile):
+        return 0
+    width, height = (_number(picture, tag) for tag in TILE_SIDES)
+    if not width * height:
+        width, height = picture.size
+        height = min(height, _number(picture, STRIP_HEIGHT, height))
+    return width * height * _number(picture, SAMPLES, 1) * _number(picture, BITS, 1) / 8
 
 
 def too_large(n_pixels, most):
     """What is said of a picture of more than `most` pixels."""
-    megapixels, at_most = n_pixels // 10**6, most // 10**6
-    return f"{megapixels} megapixels, but of its kind pictures of at most {at_most} are read: make a smaller copy"
+    megapixels, at_most = n_pixels / 10**6, most // 10**6
+    return f"{megapixels:.1f} megapixels, but of its kind pictures of at most {at_most} are read: make a smaller copy"
 
 
 def moves(picture):
@@ -174,12 +198,13 @@ def _reduced(picture):
     exif = picture.getexif()  # with the orientation
     picture.draft(picture.mode, tuple(side // factor for side in picture.size))  # a JPEG is decoded at 1/2, 1/4 or 1/8
     factor = reduction(*picture.size)
-    width, height = (side // factor for side in picture.size)
+    width, height = (max(side // factor, 1) for side in picture.size)
     small = None
     for top in range(0, height, BAND):  # by bands, since Pillow copies what has a palette or is transparent
         rows = min(BAND, height - top)
-        band = picture.crop((0, factor * top, factor * width, factor * (top + rows)))
-        if band.has_transparency_data:
+        right, bottom = min(factor * width, picture.width), min(factor * (top + rows), picture.height)
+        band = picture.crop((0, factor * top, right, bottom))
+        if band.has_transparency_data and band.mode[0] not in "IF":
             band = band.convert("RGBA")
         elif band.mode in ("1", "P"):
             band = band.convert("L" if band.mode == "1" else "RGB")

@@ -173,16 +173,17 @@ def test_what_another_machine_writes_stays_for_a_day(tmp_path):
     """Its process ids mean nothing here."""
     with subprocess.Popen(["true"]) as ended:
         pass
-    elsewhere, older_version = partial_of(ended.pid, "00000000"), f".x.partial-{ended.pid}"
+    elsewhere, somebodys = partial_of(ended.pid, "00000000"), f".x.partial-{ended.pid}"
     (tmp_path / elsewhere).touch()
-    (tmp_path / older_version).mkdir()
+    (tmp_path / somebodys).mkdir()
+    (tmp_path / partial_of(1)).touch()  # a number that is in use, if not by the same process
     files.remove_partials(tmp_path)
-    assert names(tmp_path) == sorted([elsewhere, older_version])
+    assert names(tmp_path) == sorted([elsewhere, somebodys, partial_of(1)])
     yesterday = time.time() - 25 * 3600
-    for name in (elsewhere, older_version):
+    for name in names(tmp_path):
         os.utime(tmp_path / name, (yesterday, yesterday))
     files.remove_partials(tmp_path)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [somebodys]  # it is called otherwise than ours are
 
 
 @pytest.mark.parametrize("stem", ["n" * 251, "é" * 125 + "n", os.fsdecode(b"\xff" * 251)])
@@ -291,6 +292,16 @@ def test_what_is_no_file_is_not_read(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
         with pytest.raises(UserError, match="is no file: expected a table"):
             files.read_text(path, "a table")
+
+
+def test_a_line_after_half_a_line(tmp_path):
+    path = tmp_path / "lines.txt"
+    for line in ("one", "two"):
+        files.append_line(path, line)
+    assert path.read_text() == "one\ntwo\n"
+    path.write_text("one\ntw")  # the run was killed
+    files.append_line(path, "three")
+    assert path.read_text() == "one\ntw\nthree\n"
 
 
 def test_a_folder_that_can_be_written_into(tmp_path):

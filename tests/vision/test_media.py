@@ -258,7 +258,8 @@ def test_an_abandoned_reader_leaves_no_process(tmp_path, monkeypatch):
     next(frames)
     assert started[-1].poll() is None  # 50 such frames are more than a pipe takes
     frames.close()
-    assert [process.returncode is not None and process.stdout.closed for process in started] == [True, True]
+    assert all(process.returncode is not None for process in started) and len(started) == 2
+    assert started[-1].stdout.closed
 
 
 def test_a_flood_of_complaints_does_not_block(tmp_path, fake_ffmpeg):
@@ -282,7 +283,7 @@ def test_an_ffmpeg_that_gives_nothing_any_more_is_ended(tmp_path, fake_ffmpeg, m
     (tmp_path / "v.mp4").write_text("not empty")
     monkeypatch.setattr(ffmpeg_process, "PATIENCE", 1)
     for script in ("exec sleep 60", "printf 'P6\\n1 1\\n255\\nabc'; exec sleep 60", "exec >&-; exec sleep 60"):
-        fake_ffmpeg(f"case $* in *null*) exit 1;; esac; {script}")  # it is asked for the file's streams first
+        fake_ffmpeg(f"case $* in *pipe:*) {script};; esac")  # it is asked for the file's streams first
         with pytest.raises(UserError, match=r"v\.mp4: ffmpeg gave nothing for 1 s, and was ended$"):
             read(tmp_path / "v.mp4")
 
@@ -295,8 +296,19 @@ def test_an_ffmpeg_that_waits_for_us_or_reads_on_is_not_ended(tmp_path, fake_ffm
     next(frames)
     time.sleep(2.5)
     assert sum(1 for _ in frames) == 49
-    fake_ffmpeg("for k in 1 2 3 4 5 6; do read line < /etc/passwd; sleep 0.5; done; printf 'P6\\n1 1\\n255\\nabc'")
+    slowly = "for k in 1 2 3 4 5 6; do read line < /etc/passwd; sleep 0.5; done; printf 'P6\\n1 1\\n255\\nabc'"
+    fake_ffmpeg(f"case $* in *pipe:*) {slowly};; esac")
     assert read(path).shape == (1, 1, 1, 3)
+
+
+@pytest.mark.slow
+def test_an_ffmpeg_that_does_not_say_what_a_file_is_is_no_answer(tmp_path, fake_ffmpeg, monkeypatch):
+    """Else a clip of high dynamic range would be shown as if it had the usual one."""
+    (tmp_path / "v.mp4").write_text("not empty")
+    monkeypatch.setattr(ffmpeg_process, "PATIENCE", 1)
+    fake_ffmpeg("case $* in *pipe:*) printf 'P6\\n1 1\\n255\\nabc';; *) exec sleep 60;; esac")
+    with pytest.raises(UserError, match=r"v\.mp4: ffmpeg said nothing for 1 s, and was ended$"):
+        read(tmp_path / "v.mp4")
 
 
 def test_ffmpeg_of_the_system_is_taken_only_where_it_will_do(tmp_path, monkeypatch):

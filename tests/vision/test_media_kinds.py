@@ -1,6 +1,7 @@
 """What a file is allowed to be: pictures and containers that hold what they show, whatever their name says."""
 
 import contextlib
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_postscript_is_not_run(tmp_path, ending, monkeypatch):
 def test_a_picture_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
     path = png(tmp_path / "bomb.png", 60_000, 60_000, depth=8)
     for attempt in (media.kind, media.read_image, media.probe):
-        with pytest.raises(UserError, match=r"bomb\.png: 3600 megapixels, but .* at most 220 are read"):
+        with pytest.raises(UserError, match=r"bomb\.png: 3600\.0 megapixels, but .* at most 220 are read"):
             attempt(path)
 
 
@@ -74,7 +75,7 @@ def test_formats_that_take_more_memory_have_a_limit_of_their_own(tmp_path, monke
     monkeypatch.setattr(pictures, "FEWER_PIXELS", dict.fromkeys(pictures.FEWER_PIXELS, 64 * 48))
     assert media.read_image(tmp_path / name).shape == (48, 64, 3)
     monkeypatch.setattr(pictures, "FEWER_PIXELS", dict.fromkeys(pictures.FEWER_PIXELS, 64 * 48 - 1))
-    with pytest.raises(UserError, match="0 megapixels, but of its kind pictures of at most 0 are read"):
+    with pytest.raises(UserError, match=r"0\.0 megapixels, but of its kind pictures of at most 0 are read"):
         media.read_image(tmp_path / name)
 
 
@@ -126,7 +127,7 @@ def test_a_jpeg_xl_that_is_too_large(tmp_path, monkeypatch):
     assert image.shape == (24, 32, 3)
     assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
     monkeypatch.setattr(media, "JPEG_XL_PIXELS", 3000)
-    with pytest.raises(UserError, match=r"x\.jxl: 0 megapixels, but .* at most 0 are read"):
+    with pytest.raises(UserError, match=r"x\.jxl: 0\.0 megapixels, but .* at most 0 are read"):
         media.read_image(tmp_path / "x.jxl")
 
 
@@ -173,24 +174,92 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
     assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
 
 
-@pytest.mark.parametrize("side, message", [(64, None), (26_000, r"x\.tif: its tiles are larger than the picture")])
+def change_tags(path, new):
+    """Change the entries of a TIFF's directory: new(tag, type, count, value) -> the same."""
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (n_tags,) = struct.unpack_from("<H", content, start)
+    for at in range(start + 2, start + 2 + 12 * n_tags, 12):
+        struct.pack_into("<HHII", content, at, *new(*struct.unpack_from("<HHII", content, at)))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("side, message", [(64, None), (26_000, "a tile or strip of it takes more than 256 MiB")])
 def test_a_tiff_whose_tile_would_fill_the_memory(tmp_path, side, message):
     """Tiles are decoded one by one, each as a whole, whatever part of it is in the picture."""
     path = tmp_path / "x.tif"
     Image.new("RGB", (64, 64), (1, 2, 3)).save(path, compression="tiff_deflate")
-    content = bytearray(path.read_bytes())
-    (start,) = struct.unpack_from("<I", content, 4)
-    (n_tags,) = struct.unpack_from("<H", content, start)
-    for at in range(start + 2, start + 2 + 12 * n_tags, 12):  # one strip becomes one tile
-        tag, *entry = struct.unpack_from("<HHII", content, at)
+
+    def one_tile(tag, *entry):  # instead of one strip
         tag = {273: 324, 279: 325, 278: 322, 284: 323}.get(tag, tag)
-        struct.pack_into("<HHII", content, at, tag, *((4, 1, side) if tag in pictures.TILE_SIDES else entry))
-    path.write_bytes(content)
+        return tag, *((4, 1, side) if tag in pictures.TILE_SIDES else entry)
+
+    change_tags(path, one_tile)
     if message is None:
         assert media.read_image(path).reshape(-1, 3).tolist() == [[1, 2, 3]] * 64**2
     else:
         with pytest.raises(UserError, match=message):
             media.read_image(path)
+
+
+def test_a_tiff_whose_one_strip_is_too_large(tmp_path, monkeypatch):
+    picture = Image.new("RGB", (64, 64))
+    for name, options in {"one.tif": {278: 64}, "many.tif": {278: 8}}.items():
+        picture.save(tmp_path / name, compression="tiff_lzw", tiffinfo=options)
+    monkeypatch.setattr(pictures, "MOST_OF_A_TILE", 64 * 64 * 3 - 1)
+    assert media.read_image(tmp_path / "many.tif").shape == (64, 64, 3)
+    with pytest.raises(UserError, match=r"one\.tif: a tile or strip of it takes more"):
+        media.read_image(tmp_path / "one.tif")
+
+
+@pytest.mark.parametrize("kind", [1, 2, 5, 7, 11])  # bytes, text, ratios, undefined, floats
+@pytest.mark.parametrize("tag", [254, 278, 322, 277, 258])
+def test_a_tag_of_a_tiff_that_is_no_number(tmp_path, tag, kind):
+    path = tmp_path / "x.tif"
+    Image.new("RGB", (8, 6), (1, 2, 3)).save(path, compression="tiff_lzw")
+    place = tag if tag in (278, 277, 258) else 284
+    change_tags(path, lambda old, *entry: (tag, kind, 1, 1) if old == place else (old, *entry))
+    with contextlib.suppress(UserError):
+        assert media.read_image(path).shape == (6, 8, 3)
+
+
+def test_a_jpeg_of_more_scans_than_anybody_writes(tmp_path):
+    """Each goes over the whole picture: a few megabytes of them would take hours."""
+    path = tmp_path / "x.jpg"
+    Image.effect_noise((64, 64), 50).save(path, progressive=True)
+    assert media.read_image(path).shape == (64, 64, 3)
+    content = path.read_bytes()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    path.write_bytes(content[:-2] + 100 * last + content[-2:])
+    for attempt in (media.kind, media.read_image):
+        with pytest.raises(UserError, match=r"x\.jpg: it has more than 100 scans"):
+            attempt(path)
+
+
+@pytest.mark.parametrize("name", ["x.webp", "x.avif", "x.heic"])
+def test_a_file_that_would_be_read_whole_is_not_too_long(tmp_path, monkeypatch, name):
+    Image.new("RGB", (64, 48)).save(tmp_path / name)
+    monkeypatch.setattr(pictures, "MOST_BYTES", os.path.getsize(tmp_path / name))
+    assert media.kind(tmp_path / name) == "image"
+    with open(tmp_path / name, "ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UserError, match="not a picture that can be read"):
+        media.read_image(tmp_path / name)
+
+
+def test_sixteen_bits_with_a_transparent_value_at_a_part_of_the_size(tmp_path, monkeypatch):
+    values = np.repeat(np.linspace(0, 58_000, 40).astype(np.uint16)[None], 30, axis=0)
+    Image.fromarray(values).save(tmp_path / "x.png", transparency=7)
+    whole = media.read_image(tmp_path / "x.png")
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 30 * 40 // 4)
+    halves = whole.reshape(15, 2, 20, 2, 3).mean(axis=(1, 3))
+    assert abs(media.read_image(tmp_path / "x.png") - halves).max() <= 1
+
+
+def test_a_very_long_still_has_a_row_left(tmp_path, monkeypatch):
+    Image.new("RGB", (500, 1), (1, 2, 3)).save(tmp_path / "x.png")
+    monkeypatch.setattr(pictures, "REDUCED_PIXELS", 100)
+    assert media.read_image(tmp_path / "x.png").tolist() == [[[1, 2, 3]] * 166]
 
 
 def test_a_png_with_much_text(tmp_path):
