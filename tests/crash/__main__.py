@@ -23,6 +23,7 @@ from tests.crash import server, stages
 from tests.crash.failing_writes import count_writes, die_at_write, fail_write
 
 PATIENCE = 300  # seconds: a run that takes longer hangs
+TWO = "by another process", "has a checkpoint already"  # what the second of two runs says that cannot both do the work
 
 
 def parse_args():
@@ -36,14 +37,23 @@ def parse_args():
     return parser.parse_args()
 
 
-def run(command, folder, before=None):
-    """A run to its end -> exit status."""
-    child = server.start(command, folder, before)
+def end(child):
+    """SIGKILL for a child and all that it has started."""
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def ended(child):
+    """Wait for a child, as long as PATIENCE -> exit status, None where it hung."""
     status = server.wait(child, PATIENCE)
     if status is None:
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        end(child)
     return status
+
+
+def run(command, folder, before=None):
+    """A run to its end -> exit status, None where it hung."""
+    return ended(server.start(command, folder, before))
 
 
 def said(folder, name="said.txt"):
@@ -80,22 +90,22 @@ def note(problem, where):
 
 
 def kill_sweep(stage, ready, workplace, seconds, expected, n_kills, chance):
-    """Kill a stage at random moments -> list of what went wrong."""
-    problems = []
+    """Kill a stage at random moments -> number of kills that came before its end, list of what went wrong."""
+    problems, n_killed = [], 0
     for k in range(n_kills):
         folder, moment = stages.copy(ready, workplace), chance.uniform(0, seconds)
         child = server.start(stage.command, folder)
         if server.wait(child, moment) is None:
-            os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            end(child)
+            n_killed += 1
         problems += note(finish(stage, folder, expected), f"{stage.name}, kill {k} after {moment:.2f} s")
-    return problems
+    return n_killed, problems
 
 
-def line_is_missing(status, folder, name="said.txt"):
+def line_is_missing(status, folder, name="said.txt", words=("error: ",)):
     """What is wrong with the end of a run that could not do its work, None for a line a medium and status 2."""
     told = said(folder, name)
-    if status == 0 or (status == 2 and "error: " in told and "Traceback" not in told):
+    if status == 0 or (status == 2 and any(one in told for one in words) and "Traceback" not in told):
         return None
     return f"status {status}: {said(folder, name)[-300:]}"
 
@@ -111,7 +121,8 @@ def write_sweep(stage, ready, workplace, expected, most):
         killed += note(finish(stage, folder, expected), f"{stage.name}, killed in write {n} of {n_writes}")
         folder = stages.copy(ready, workplace)
         status = run(stage.command, folder, lambda n=n: fail_write(n))
-        problem = line_is_missing(status, folder) or finish(stage, folder, expected)
+        problem = line_is_missing(status, folder) or (compared(folder, stage, expected) if status == 0 else None)
+        problem = problem or finish(stage, folder, expected)
         failed += note(problem, f"{stage.name}, write {n} of {n_writes} refused")
     return n_writes, killed, failed
 
@@ -124,8 +135,10 @@ def two_at_once(stage, ready, workplace, seconds, expected, n_pairs, chance):
         first = server.start(stage.command, folder)
         time.sleep(delay)
         second = server.start(stage.command, folder, said="said_second.txt")
-        statuses = [server.wait(child, PATIENCE) for child in (first, second)]
-        problem = line_is_missing(statuses[0], folder) or line_is_missing(statuses[1], folder, "said_second.txt")
+        statuses = [ended(child) for child in (first, second)]
+        problem = line_is_missing(statuses[0], folder, words=TWO) or line_is_missing(
+            statuses[1], folder, "said_second.txt", TWO
+        )
         if not problem and 0 not in statuses:
             problem = "both refused"
         problems += note(
@@ -152,11 +165,11 @@ def main():
             assert status == 0, f"{stage.name}: {said(whole)}"
             seconds, expected = time.monotonic() - start, stages.results(whole, stage)
             if stage.name in args.stages:
-                killed = kill_sweep(stage, ready, workplace, seconds, expected, args.kills, chance)
+                n_killed, killed = kill_sweep(stage, ready, workplace, seconds, expected, args.kills, chance)
                 n_writes, dead, failed = write_sweep(stage, ready, workplace, expected, args.writes)
                 paired = two_at_once(stage, ready, workplace, seconds, expected, args.pairs, chance)
                 lost = killed, dead, failed, paired
-                done = args.kills, n_writes, n_writes, args.pairs
+                done = n_killed, n_writes, n_writes, args.pairs
                 cells = [f"{n} ({len(problems)})" for n, problems in zip(done, lost, strict=True)]
                 rows.append((stage.name, len(expected), f"{seconds:.1f}", *cells))
                 print(*rows[-1], flush=True)

@@ -54,6 +54,14 @@ class _RawFile(io.FileIO):
         return super().write(data)
 
 
+def _counted(function, disk):
+    def counted(*arguments, **options):
+        disk.write()
+        return function(*arguments, **options)
+
+    return counted
+
+
 def _install(disk):
     """Have every file that is opened for writing from now on write to `disk`."""
     _RawFile.disk = disk
@@ -70,13 +78,7 @@ def _install(disk):
         return io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
 
     builtins.open = io.open = opened
-    replace = os.replace
-
-    def replaced(*arguments, **options):
-        disk.write()  # a rename needs room in its folder
-        return replace(*arguments, **options)
-
-    os.replace = replaced
+    os.replace, os.rename = _counted(os.replace, disk), _counted(os.rename, disk)  # they need room in their folder
     # NumPy writes large arrays by their file's number, past Python: through its buffer instead.
     np.lib._format_impl.isfileobj = lambda file: False
 
