@@ -27,6 +27,7 @@ PICTURES = {  # the file's name: the mode of the picture, and options of Pillow
     "progressive.jpg": ("RGB", {"progressive": True}),
     "cmyk.jpg": ("CMYK", {}),
     "rgb.tif": ("RGB", {}),
+    "rgba_lzw.tif": ("RGBA", {"compression": "tiff_lzw"}),
     "float.tif": ("F", {}),
     "rgb.bmp": ("RGB", {}),
     "rgb.tga": ("RGB", {}),
@@ -34,12 +35,11 @@ PICTURES = {  # the file's name: the mode of the picture, and options of Pillow
     "rgb.ppm": ("RGB", {}),
     "palette.gif": ("P", {}),
     "rgb.webp": ("RGB", {"lossless": True, "quality": 0, "method": 0}),
-    "rgb.avif": ("RGB", {"speed": 10}),
-    "rgb.heic": ("RGB", {"quality": 30}),
-    "one_tile.jp2": ("RGB", {"quality_mode": "rates", "quality_layers": [40]}),
+    "rgba_444.avif": ("RGBA", {"speed": 10, "subsampling": "4:4:4"}),
+    "rgba_444.heic": ("RGBA", {"quality": 30, "chroma": 444}),
+    "rgba_one_tile.jp2": ("RGBA", {"quality_mode": "rates", "quality_layers": [40]}),
 }
 MOVING = "moving.gif", "moving.png", "moving.webp", "moving.avif"
-ENCODED_AT_MOST = 142_000_000  # pixels of a HEIF by x265
 CLIPS = {
     "h264.mp4": "-c:v libx264 -preset ultrafast -pix_fmt yuv420p",
     "h264_444_10.mp4": "-c:v libx264 -preset ultrafast -pix_fmt yuv444p10le",
@@ -82,8 +82,7 @@ def write(path):
     most = pictures.FEWER_PIXELS.get(kind, pictures.MAX_PIXELS)
     if path.name in PICTURES:
         mode, options = PICTURES[path.name]
-        limit = ENCODED_AT_MOST if kind == "HEIF" else most
-        pattern(*sides(min(most, limit)), mode).save(path, **({"format": "HEIF"} if kind == "HEIF" else {}), **options)
+        pattern(*sides(most), mode).save(path, **({"format": "HEIF"} if kind == "HEIF" else {}), **options)
     elif path.name in MOVING:
         first = pattern(*sides(pictures.REDUCED_PIXELS), "P" if path.suffix == ".gif" else "RGB")
         first.save(path, save_all=True, append_images=[first.transpose(0)] * 2)
