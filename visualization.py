@@ -65,7 +65,9 @@ def parse_args(argv=None):
         metavar="NAME",
         help="another way to compute the maps than the paper's, such as best: see docs/method.md",
     )
-    parser.add_argument("--format", choices=("mp4", "gif", "png"), help="default: mp4 for a video, png for an image")
+    parser.add_argument(
+        "--format", choices=("mp4", "gif", "png", "html"), help="default: mp4 for a video, png for an image"
+    )
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     device.add_arguments(parser)
     args = parser.parse_args(argv)

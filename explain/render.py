@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from explain import attribution, overlay
+from explain import attribution, overlay, page
 from system import files
 from system.errors import UserError
 from vision import media
@@ -19,7 +19,7 @@ GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
 MAX_NAME_BYTES = 230  # of the whole name, without ending: file systems take 255
 SHEET_FRAMES = 5  # a word, on a contact sheet
-FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png"), ("png",)  # the first is the usual one
+FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png", "html"), ("png", "html")  # the first is the usual one
 
 
 def forms(is_video):
@@ -75,6 +75,8 @@ def write(explanation, target):
     check_form(explanation.path, explanation.is_video, form)
     if form == "png":
         media.write_image(target, picture(explanation))
+    elif form == "html":
+        page.write([explanation], target)
     else:
         write_frames(explanation, target)
 

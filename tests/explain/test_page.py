@@ -1,0 +1,258 @@
+"""The page of an explanation: what is in the file, and what a browser makes of it."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cfg
+from explain import overlay, page, render
+from explain.explanation import Explanation
+from explain.query import Query
+from system.errors import UserError
+from vision import geometry, media
+
+HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)> \u202ertl & \"quotes\" 🐕"
+CHROMIUM = shutil.which("chromium")
+N_FRAMES, FPS = 12, 8
+BITS = 4  # of a frame's number, as black and white blocks along its upper edge
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium: docs/commands.md says how to get it"
+)
+
+
+def explanation(path, words, n_frames=None, sentence="a dog runs", box=None, size=(48, 64)):
+    """An Explanation of random maps, of an image or of a clip of n_frames."""
+    rng = np.random.default_rng(0)
+    shape = (n_frames or 1, len(words), 4, 6)
+    raw = rng.normal(-3, 1, shape).astype(np.float32)
+    low, high = raw.min(axis=(2, 3), keepdims=True), raw.max(axis=(2, 3), keepdims=True)
+    return Explanation(
+        path,
+        Query(sentence, list(words), list(range(1, 1 + len(words)))),
+        raw,
+        (raw - low) / (high - low),
+        "linear",
+        *size,
+        box or (0, 0, *size),
+        log_q=-np.arange(1.0, 1 + len(words)),
+        grey_log_q=-np.arange(1.0, 1 + len(words)) * 2,
+        config=cfg.DATASETS["Demo"],
+        checkpoint=1,
+        curves=rng.normal(0, 1, shape[:2]) if n_frames else None,
+        fps=FPS if n_frames else None,
+    )
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (64, 48), (90, 120, 150)).save(tmp_path / "dog.png")
+    return tmp_path / "dog.png"
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Every frame has its number along its upper edge."""
+    frames = np.full((N_FRAMES, 48, 64, 3), 100, np.uint8)
+    for number, frame in enumerate(frames):
+        for bit in range(BITS):
+            frame[:16, 16 * bit : 16 * (bit + 1)] = 255 * (number >> bit & 1)
+    media.write_video(tmp_path / "clip.mp4", frames, FPS)
+    return tmp_path / "clip.mp4"
+
+
+def content(text, name):
+    return re.search(rf'<script [^>]*id="{name}">(.*?)</script>', text, re.DOTALL)[1]
+
+
+def test_the_file_has_the_maps_and_lets_nothing_in(picture):
+    one = explanation(picture, ["a", HOSTILE], sentence=HOSTILE)
+    text = page.html([one])
+    data = json.loads(content(text, "data"))
+    assert (data["sentence"], data["words"], data["medium"]) == (HOSTILE, ["a", HOSTILE], "dog.png")
+    np.testing.assert_allclose(data["gain"], one.gain)
+    maps = zlib.decompress(base64.b64decode(content(text, "blob-maps-0")))
+    n = one.maps.size
+    assert len(maps) == 3 * n
+    np.testing.assert_allclose(np.frombuffer(maps[:n], np.uint8) / 255, one.maps.ravel(), atol=0.5 / 255 + 1e-6)
+    view = data["views"][0]
+    raw = np.frombuffer(maps[n:], "<u2").reshape(one.raw_maps.shape) / 65535
+    low, high = (np.reshape(view[edge], (1, -1, 1, 1)) for edge in ("low", "high"))
+    np.testing.assert_allclose(low + raw * (high - low), one.raw_maps, atol=1e-4)
+
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    for element, kind in (("style", "style"), ("script", "script")):
+        inside = re.search(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)[1]
+        sha = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{sha}'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert text.count("<script") == len(re.findall("<script(?: type=| )?[^<]*>", text)) == 5  # none of the sentence's
+    assert not re.search(r"<[^>]*\s(src|href)=|https?://|@import|url\(", text)
+
+
+def test_a_medium_is_no_larger_than_a_page_needs(tmp_path):
+    Image.new("RGB", (3000, 1500), "red").save(tmp_path / "x.png")
+    kind, encoded = page._medium(explanation(tmp_path / "x.png", ["a"], size=(1500, 3000)))
+    (tmp_path / "y.jpg").write_bytes(encoded)
+    assert kind == "image/jpeg" and media.read_image(tmp_path / "y.jpg").shape == (640, 1280, 3)
+
+
+def test_a_page_that_would_be_too_large_is_refused(picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "LARGEST", 10_000)
+    with pytest.raises(UserError, match=r"x\.html: the page would have .* take a shorter clip or fewer words"):
+        render.write(explanation(picture, ["dog"]), tmp_path / "x.html")
+    assert not (tmp_path / "x.html").exists()
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as started, started.chromium.launch(executable_path=CHROMIUM) as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open the page of an explanation; at the end nothing was asked for, and nothing complained about."""
+    said, asked = [], []
+
+    def show(one, **options):
+        render.write(one, tmp_path / "x.html")
+        tab = browser.new_page(**options)
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(f"file://{tmp_path / 'x.html'}")
+        tab.wait_for_selector("body[data-ready]")
+        return tab
+
+    yield show
+    assert said == []
+    assert [url for url in asked if not url.startswith(("blob:", "file:"))] == []
+    assert sum(url.startswith("file:") for url in asked) == 1
+
+
+def drawn(tab):
+    """The canvas as it would lie on black: [h, w, 3]."""
+    encoded = tab.evaluate("canvas.toDataURL()").partition(",")[2]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA"), float)
+    return pixels[..., :3] * pixels[..., 3:] / 255
+
+
+def assert_heat(tab, one, frame, word):
+    """The heat of the overlay, at five places."""
+    canvas = drawn(tab)
+    height, width = canvas.shape[:2]
+    scale = width / one.width
+    box = tuple(scale * side for side in one.box)
+    expected = overlay.heat(np.zeros((height, width, 3), np.uint8), one.maps[frame, word], box)
+    inside = geometry.enlarge(np.ones((1, 1)), height, width, box) > 0
+    for y, x in ((0.5, 0.5), (0.1, 0.9), (0.3, 0.2), (0.7, 0.6), (0.9, 0.35)):
+        place = int(y * height), int(x * width)
+        if inside[place]:
+            np.testing.assert_allclose(canvas[place], expected[place], atol=3)
+    assert abs(canvas - expected)[inside].mean() < 2
+
+
+@needs_chromium
+@pytest.mark.parametrize("box", [None, (0, 8, 48, 56)])
+def test_a_word_shows_its_map(opened, picture, box):
+    one = explanation(picture, ["a", "dog", "runs"], box=box)
+    tab = opened(one)
+    assert tab.evaluate("document.body.dataset.words") == "2"  # it owes most to the picture
+    assert_heat(tab, one, 0, 2)
+    tab.hover("#words button:nth-child(1)")
+    assert_heat(tab, one, 0, 0)
+    tab.hover("#told")
+    assert_heat(tab, one, 0, 2)
+    tab.click("#words button:nth-child(2)")
+    assert tab.evaluate("document.body.dataset.words") == "1"  # under the mouse
+    tab.hover("#told")
+    assert tab.evaluate("document.body.dataset.words") == "2 1"
+    assert "“runs” (red) less “dog” (blue)" in tab.inner_text("#told")
+    before = drawn(tab)
+    tab.click("#words button:nth-child(2)")  # let go
+    tab.hover("#told")
+    assert abs(drawn(tab) - before).mean() > 5
+    assert_heat(tab, one, 0, 2)
+
+
+@needs_chromium
+def test_the_words_of_a_place(opened, picture):
+    one = explanation(picture, ["a", "dog"])
+    tab = opened(one)
+    box = tab.locator("#heat").bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + box["height"] * 1.5 / 4)  # the centre of cell (1, 2)
+    rows = tab.locator("#place tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == ["a", "dog"]
+    np.testing.assert_allclose([float(row.split("\t")[-1]) for row in rows], one.raw_maps[0, :, 1, 2], atol=0.0051)
+
+
+@needs_chromium
+def test_keys_walk_through_words_and_frames(opened, clip):
+    one = explanation(clip, ["a", "dog", "runs"], N_FRAMES)
+    tab = opened(one, viewport={"width": 360, "height": 800}, color_scheme="dark")
+    tab.keyboard.press("Escape")
+    for key, word in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 2)):
+        tab.keyboard.press(key)
+        assert tab.evaluate("document.body.dataset.words") == str(word)
+        assert tab.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    for key, frame in ((".", 1), (".", 2), (",", 1)):
+        tab.keyboard.press(key)
+        tab.wait_for_selector(f"body[data-frame='{frame}']")
+        assert_heat(tab, one, frame, 2)
+    strips = tab.locator("#strips").bounding_box()
+    tab.mouse.click(strips["x"] + strips["width"] * 8.5 / N_FRAMES, strips["y"] + 5)
+    tab.wait_for_selector("body[data-frame='8']")
+    assert_heat(tab, one, 8, 2)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    assert "most salient at %.2f s" % (one.curves[:, 2].argmax() / FPS) in tab.inner_text("#told")
+
+
+@needs_chromium
+def test_maps_and_frames_keep_together(opened, clip):
+    """Each frame on the screen has its own map: its number is read off it."""
+    tab = opened(explanation(clip, ["dog"], N_FRAMES))
+    seen = tab.evaluate(
+        """async (bits) => {
+            const board = document.createElement("canvas"), seen = [];
+            const pen = board.getContext("2d", { willReadFrequently: true });
+            [board.width, board.height] = [64, 48];
+            await new Promise((done) => {
+                const next = () => {
+                    pen.drawImage(player, 0, 0, 64, 48);
+                    let number = 0;
+                    for (let k = 0; k < bits; k++) number += (pen.getImageData(16 * k + 8, 8, 1, 1).data[0] > 127) << k;
+                    seen.push([number, Number(document.body.dataset.frame)]);
+                    if (seen.length < 20) player.requestVideoFrameCallback(next);
+                    else done();
+                };
+                player.requestVideoFrameCallback(next);
+                setTimeout(done, 15000);
+                document.body.dispatchEvent(new KeyboardEvent("keydown", { key: " ", bubbles: true }));
+            });
+            return seen;
+        }""",
+        BITS,
+    )
+    assert [number for number, _ in seen] == [frame for _, frame in seen]
+    assert len({number for number, _ in seen}) > N_FRAMES // 2
+
+
+@needs_chromium
+def test_what_came_from_outside_is_text(opened, picture):
+    tab = opened(explanation(picture, ["a", HOSTILE], sentence=HOSTILE))
+    assert HOSTILE in tab.locator("#title").text_content()
+    assert tab.locator("#words button").nth(1).text_content() == HOSTILE
+    assert tab.evaluate("document.title").startswith("</script>")
+    assert tab.evaluate("[document.images.length, document.scripts.length]") == [1, 5]
