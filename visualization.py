@@ -8,10 +8,10 @@
     python visualization.py --media dog.jpg --experiment experiments/Flickr8k --sentence "a dog runs on the beach"
 
 A video becomes an mp4 at its own frame rate (or a gif, or a png of the most salient frames), an image a png: a tile for
-each word, under its map; with --format html either becomes a page that one asks. A folder of numbered frames is a video.
-Without --sentence the captioner's own caption is explained; a .txt file gives one sentence a line. The captioner is that
-of the data set or the experiment, else the bundled one. The raw maps and all settings go beside the picture as .npz.
-Everything is written to <experiment>/saliency/ (of the bundled captioner to saliency/), or to --output.
+each word, under its map; with --format html either becomes a page that one asks. A folder of numbered frames is a
+video. Without --sentence the captioner's own caption is explained; a .txt file gives one sentence a line. The captioner
+is that of the data set or the experiment, else the bundled one. The raw maps and all settings go beside the picture as
+.npz. Everything is written to <experiment>/saliency/ (of the bundled captioner to saliency/), or to --output.
 """
 
 import argparse

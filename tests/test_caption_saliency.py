@@ -117,9 +117,7 @@ def test_a_clip(explain, clip, tmp_path):
     result.write(tmp_path / "x.GIF")
     assert media.kind(tmp_path / "x.GIF") == "video"
     for name in ("x.avi", "x"):
-        with pytest.raises(
-            caption_saliency.UserError, match="is a video, whose picture is mp4 or gif or png or html, not "
-        ):
+        with pytest.raises(caption_saliency.UserError, match="whose picture is mp4 or gif or png or html, not "):
             result.write(tmp_path / name)
 
 
@@ -144,9 +142,7 @@ def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
 
 
 def test_an_image_is_no_video(explain, photograph, tmp_path):
-    with pytest.raises(
-        caption_saliency.UserError, match=r"dog.png is an image, whose picture is png or html, not 'mp4'"
-    ):
+    with pytest.raises(caption_saliency.UserError, match=r"dog.png is an image, whose picture is png or html"):
         explain(photograph, "a dog").write(tmp_path / "x.mp4")
 
 
