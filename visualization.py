@@ -66,7 +66,9 @@ def parse_args(argv=None):
         help="another way to compute the maps than the paper's, such as best: see docs/method.md",
     )
     parser.add_argument(
-        "--format", choices=("mp4", "gif", "png", "html"), help="default: mp4 for a video, png for an image"
+        "--format",
+        choices=("mp4", "gif", "png", "html"),
+        help="default: mp4 for a video, png for an image; html: a page that one asks",
     )
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     device.add_arguments(parser)

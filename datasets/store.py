@@ -180,9 +180,9 @@ class Store:
             except UserError:  # damaged
                 is_noted = False
             if not is_noted:
+                files.writable_folder(self.folder)
                 self.write_failures({})
 
     def write_failures(self, failures):
         """Note the media that could not be read, instead of what was noted: dict of id -> reason."""
-        files.writable_folder(self.folder)
         files.write_json(self.failures_path, failures)

@@ -74,9 +74,16 @@ function layOut() {
   };
 }
 
+function valueAt(map, y, x) { // a map [Gy, Gx] at a pixel of the canvas
+  const { rows, columns } = raster, gridWidth = views[state.view].about.shape[3];
+  const upper = rows.low[y] * gridWidth, lower = rows.high[y] * gridWidth, right = columns.share[x];
+  const above = map[upper + columns.low[x]] * (1 - right) + map[upper + columns.high[x]] * right;
+  const below = map[lower + columns.low[x]] * (1 - right) + map[lower + columns.high[x]] * right;
+  return above * (1 - rows.share[y]) + below * rows.share[y];
+}
+
 function drawHeat() {
   const words = shownWords(), { image, rows, columns } = raster, pixels = image.data;
-  const gridWidth = views[state.view].about.shape[3];
   const maps = words.map((word) => mapAt(views[state.view].maps, state.frame, word));
   const isDifference = maps.length === 2;
   const table = (isDifference ? data.colour_maps.length - 1 : state.colours) * 768;
@@ -88,14 +95,9 @@ function drawHeat() {
         continue;
       }
       if (!maps.length) { pixels[at + 3] = 0; continue; }
-      const values = maps.map((map) => {
-        const upper = rows.low[y] * gridWidth, lower = rows.high[y] * gridWidth, right = columns.share[x];
-        const above = map[upper + columns.low[x]] * (1 - right) + map[upper + columns.high[x]] * right;
-        const below = map[lower + columns.low[x]] * (1 - right) + map[lower + columns.high[x]] * right;
-        return above * (1 - rows.share[y]) + below * rows.share[y];
-      });
-      const level = Math.round(isDifference ? (values[0] - values[1]) / 2 + 127.5 : values[0]);
-      const strength = isDifference ? Math.abs(values[0] - values[1]) / 255 : level / 255;
+      const value = valueAt(maps[0], y, x), difference = isDifference ? value - valueAt(maps[1], y, x) : 0;
+      const level = Math.round(isDifference ? difference / 2 + 127.5 : value);
+      const strength = isDifference ? Math.abs(difference) / 255 : level / 255;
       const colour = table + 3 * Math.min(Math.max(level, 0), 255);
       pixels[at] = colours[colour];
       pixels[at + 1] = colours[colour + 1];

@@ -27,6 +27,8 @@ FORMATS = (
 DNG_VERSION, SUBFILE_TYPE, THUMBNAIL = 50706, 254, 1  # tags of TIFF, and the bit of a reduced version of a picture
 READ_WHOLE, MOST_BYTES = ("AVIF", "HEIF", "WEBP"), 300 << 20  # formats whose file is read as a whole; of such a file
 MOST_SCANS = 100  # of a JPEG: usual ones have some ten, and each goes over the whole picture
+JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # not what stands for 0xff in a scan, nor a restart of one
+START_OF_SCAN, END_OF_JPEG = b"\xda", b"\xd9"
 TILE_SIDES, STRIP_HEIGHT, SAMPLES, BITS = (322, 323), 278, 277, 258  # tags of TIFF
 MOST_OF_A_TILE = 256 << 20  # bytes of a tile or strip, which is in memory as a whole
 MAX_PIXELS = 220_000_000  # phones take 200 megapixels; Pillow needs four bytes for each
@@ -91,9 +93,14 @@ def _refusal(picture):
 
 
 def _n_scans(picture):
-    """How often an open JPEG starts a scan; in what is coded no such two bytes can be."""
+    """How many scans an open JPEG has up to its end, behind which phones put whole films; no more than one too many."""
     with open(picture.filename, "rb") as file:
-        return file.read().count(b"\xff\xda")
+        content = file.read()
+    at, n_scans = 2, 0
+    while n_scans <= MOST_SCANS and (marker := JPEG_MARKER.search(content, at)) and marker[1] != END_OF_JPEG:
+        n_scans += marker[1] == START_OF_SCAN
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")  # past what it announces
+    return n_scans
 
 
 def _number(picture, tag, default=0):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import s2vt_model
 import saliency
 from data_loader import Vocabulary
 from explain import attribution, contrast, query
 from system.errors import UserError
+from tests import captioners
 
 WORDS, OTHERS = [2, 3, 4], [5, 3, 7]
 VOCABULARY = Vocabulary([".", "a", "dog", "runs", "cat"])
@@ -16,10 +16,7 @@ VOCABULARY = Vocabulary([".", "a", "dog", "runs", "cat"])
 
 @pytest.fixture(scope="module")
 def captioner():
-    rng = np.random.default_rng(0)
-    model = s2vt_model.S2VT(n_words=11, dim_image=5, dim_hidden=6, dim_word_emb=3, n_frame_step=4, n_lstm_step=6)
-    model.load_reference_weights({k: rng.normal(0, 1, array.shape) for k, array in model.reference_weights().items()})
-    return model
+    return captioners.random_model(np.random.default_rng(0), n_words=11, dim_image=5)
 
 
 @pytest.fixture

@@ -236,6 +236,14 @@ def test_a_jpeg_of_more_scans_than_anybody_writes(tmp_path):
             attempt(path)
 
 
+def test_what_looks_like_scans_and_is_none(tmp_path):
+    """In the film that a phone puts behind a photograph, and in what stands before it."""
+    path = tmp_path / "x.jpg"
+    Image.effect_noise((64, 64), 50).save(path, comment=b"\xff\xda" * 200)
+    path.write_bytes(path.read_bytes() + b"\xff\xda" * 200)
+    assert media.read_image(path).shape == (64, 64, 3)
+
+
 @pytest.mark.parametrize("name", ["x.webp", "x.avif", "x.heic"])
 def test_a_file_that_would_be_read_whole_is_not_too_long(tmp_path, monkeypatch, name):
     Image.new("RGB", (64, 48)).save(tmp_path / name)
