@@ -57,6 +57,27 @@ def write_video(path, frames, *options, fps=25, times=None):
     return path
 
 
+def change_tags(path, new):
+    """Change the entries of a TIFF's directory: new(tag, type, count, value) -> the same."""
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (n_tags,) = struct.unpack_from("<H", content, start)
+    for at in range(start + 2, start + 2 + 12 * n_tags, 12):
+        struct.pack_into("<HHII", content, at, *new(*struct.unpack_from("<HHII", content, at)))
+    path.write_bytes(content)
+
+
+def write_tiled_tiff(path, picture, side=None):
+    """A TIFF of one tile of that many pixels a side (those of the square picture), as Pillow writes none."""
+    picture.save(path, compression="tiff_deflate", tiffinfo={254: 0})
+
+    def one_tile(tag, *entry):  # instead of one strip
+        tag = {273: 324, 279: 325, 278: 322, 284: 323}.get(tag, tag)
+        return tag, *((4, 1, side or picture.width) if tag in (322, 323) else entry)
+
+    change_tags(path, one_tile)
+
+
 def rotate_mp4(path):
     """Have an MP4 file shown turned by 90 degrees clockwise, as a phone does: by the matrix in its track header."""
     content = bytearray(path.read_bytes())

@@ -97,6 +97,12 @@ def _write_jpeg_xl(folder):
     return ["x.jxl"]
 
 
+def _write_tiled_tiff(folder):
+    square = Image.fromarray(tiny_data.picture("red", 0)[:48, :48])
+    make_media.write_tiled_tiff(folder / "x.tif", square)
+    return ["x.tif"]
+
+
 def _write_clip(folder, name, options):
     frames = np.stack([tiny_data.picture("red", k) for k in range(6)])
     make_media.write_video(folder / f"x.{name}", frames, *options)
@@ -374,6 +380,7 @@ def _partial(function, *arguments):
 TARGETS = (
     *(Target(f"picture {name}", _partial(_write_picture, name, own), _read_medium) for name, own in PICTURES.items()),
     Target("picture jxl", _write_jpeg_xl, _read_medium),
+    Target("picture tiled.tif", _write_tiled_tiff, _read_medium),
     *(Target(f"clip {name}", _partial(_write_clip, name, own), _read_medium) for name, own in CLIPS.items()),
     Target("folder of frames", _write_frames, _read_frames),
     *(

@@ -174,27 +174,11 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path, monkeypatch):
     assert abs(image.mean(axis=(0, 1)) - [200, 100, 50]).max() < 3
 
 
-def change_tags(path, new):
-    """Change the entries of a TIFF's directory: new(tag, type, count, value) -> the same."""
-    content = bytearray(path.read_bytes())
-    (start,) = struct.unpack_from("<I", content, 4)
-    (n_tags,) = struct.unpack_from("<H", content, start)
-    for at in range(start + 2, start + 2 + 12 * n_tags, 12):
-        struct.pack_into("<HHII", content, at, *new(*struct.unpack_from("<HHII", content, at)))
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("side, message", [(64, None), (26_000, "a tile or strip of it takes more than 256 MiB")])
 def test_a_tiff_whose_tile_would_fill_the_memory(tmp_path, side, message):
     """Tiles are decoded one by one, each as a whole, whatever part of it is in the picture."""
     path = tmp_path / "x.tif"
-    Image.new("RGB", (64, 64), (1, 2, 3)).save(path, compression="tiff_deflate")
-
-    def one_tile(tag, *entry):  # instead of one strip
-        tag = {273: 324, 279: 325, 278: 322, 284: 323}.get(tag, tag)
-        return tag, *((4, 1, side) if tag in pictures.TILE_SIDES else entry)
-
-    change_tags(path, one_tile)
+    make_media.write_tiled_tiff(path, Image.new("RGB", (64, 64), (1, 2, 3)), side)
     if message is None:
         assert media.read_image(path).reshape(-1, 3).tolist() == [[1, 2, 3]] * 64**2
     else:
@@ -218,7 +202,7 @@ def test_a_tag_of_a_tiff_that_is_no_number(tmp_path, tag, kind):
     path = tmp_path / "x.tif"
     Image.new("RGB", (8, 6), (1, 2, 3)).save(path, compression="tiff_lzw")
     place = tag if tag in (278, 277, 258) else 284
-    change_tags(path, lambda old, *entry: (tag, kind, 1, 1) if old == place else (old, *entry))
+    make_media.change_tags(path, lambda old, *entry: (tag, kind, 1, 1) if old == place else (old, *entry))
     with contextlib.suppress(UserError):
         assert media.read_image(path).shape == (6, 8, 3)
 
