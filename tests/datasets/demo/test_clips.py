@@ -290,6 +290,30 @@ def test_errors(tmp_path):
         demo_clips.generate(tmp_path / "file", **COUNTS)
 
 
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("shape", np.zeros(10**6, np.uint8), "shape: shape 1000000, where 4 is needed"),
+        ("words", np.zeros((10**5, 3), "U1"), "words: shape 100000x3, where 1x3 is needed"),
+        ("intervals", np.zeros(5), "intervals: shape 5, where 1x2 is needed"),
+    ],
+)
+def test_masks_that_hold_more_than_they_should_are_not_unpacked(tmp_path, name, content, reason):
+    """An array as a Python list is some hundred times as large."""
+    sound = {
+        "shape": (1, 2, 2, 2),
+        "bits": np.zeros(1, np.uint8),
+        "words": [["a", "b", "c"]],
+        "intervals": [[0, 1]],
+    }
+    (tmp_path / "masks").mkdir()
+    np.savez(tmp_path / "masks/video7.npz", **sound)
+    assert demo_clips.load_truth(tmp_path, "video7").things[0].kind in "abc"
+    np.savez(tmp_path / "masks/video7.npz", **{**sound, name: content})
+    with pytest.raises(UserError, match=reason):
+        demo_clips.load_truth(tmp_path, "video7")
+
+
 def test_command_line():
     asked = subprocess.run(
         [sys.executable, "-m", "datasets.demo.clips", "--folder", "nowhere", "--n_train", "0"],
