@@ -31,23 +31,25 @@ def _check_names():
 
 
 def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
-    """Load a captioner with its CNN; TensorFlow starts here -> explain.explanation.Explainer.
+    """Load a captioner with its CNN; TensorFlow starts here -> explain.explainer.Explainer.
 
     Call what it gives: `explain(path, sentence=None, unknown="error", normalization=None, instead=None)` -> an
     Explanation with `words` [T], `raw_maps` [F, T, Gy, Gx] in nats, `maps` in [0, 1], `log_q` and `gain` [T], `box`, of
     a video `curves` [F, T].
 
     experiment: a folder of checkpoints (default: the bundled captioner); method: one of attribution.METHODS (default:
-    the paper's, equations 5 and 6); checkpoint: its number (default: the best on validation); settings: "key=value"
-    texts, or one, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or setting.
+    the paper's, equations 5 and 6), or several; checkpoint: its number (default: the best on validation); settings:
+    "key=value" texts, or one, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or
+    setting.
     """
     _check_names()
     device.start_tensorflow(gpu)
     from captioner import checkpoint as checkpoints
-    from explain import attribution, explanation
+    from explain import attribution, explainer, explanation
 
-    method = method or attribution.PAPERS
-    attribution.check(method)
+    methods = [method or attribution.PAPERS] if method is None or isinstance(method, str) else method
+    for one in methods:
+        attribution.check(one)
     folder = checkpoints.choose(experiment or cfg.BUNDLED, checkpoint)
     settings = [settings] if isinstance(settings, str) else settings
-    return explanation.Explainer(checkpoints.load(folder, settings, explanation.SETTINGS), method)
+    return explainer.Explainer(checkpoints.load(folder, settings, explanation.SETTINGS), methods)

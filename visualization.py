@@ -17,7 +17,6 @@ is that of the data set or the experiment, else the bundled one. The raw maps an
 import argparse
 import collections
 import contextlib
-import itertools
 from pathlib import Path
 
 import caption_saliency
@@ -57,13 +56,16 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         "--normalization",
+        nargs="+",
         choices=("linear", "released"),
-        help="of the maps: the paper's linear scaling (default for images), or the released program's (for videos)",
+        help="of the maps: the paper's linear scaling (default for images), or the released program's (for videos); or "
+        "both",
     )
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="another way to compute the maps than the paper's, such as best: see docs/method.md",
+        nargs="+",
+        help="other ways to compute the maps than the paper's, such as best: see docs/method.md; a page has several",
     )
     parser.add_argument(
         "--format",
@@ -106,8 +108,30 @@ def read_sentences(sentence):
     return sentences
 
 
-def show(explained, picture, numbers):
-    """Print what came out."""
+def write(explained, output, form):
+    """Write what was asked for, and print what came out -> the picture or page.
+
+    A page has all methods and normalizations in it; of other pictures there is one for each.
+    """
+    from explain import render
+
+    views, picture = (explained, *explained.also), None
+    tell(explained)
+    for view in views:
+        target = output / f"{render.name(view)}.{form}"
+        if picture is None or form != "html":
+            beside = view.write(target)
+            print(f"picture: {target}")
+            if beside:
+                print(f"the page is large: what it shows lies beside it, {beside}")
+            picture = picture or target
+        view.write(target.with_suffix(".npz"))
+        print(f"raw maps and settings: {target.with_suffix('.npz')}")
+    return picture
+
+
+def tell(explained):
+    """Print what is explained."""
     from explain import fonts
 
     query = explained.query
@@ -115,14 +139,10 @@ def show(explained, picture, numbers):
     print(f'"{query.sentence}"{whose}')
     gains = (f"{word} {gain:.1f}" for word, gain in zip(explained.words, explained.gain, strict=True))
     print(f"from the picture, in nats: {', '.join(gains)}")
-    if query.skipped:
-        print(f"left out, not known to the captioner: {', '.join(map(console.shown, query.skipped))}")
-    for word, known in query.read_as.items():
-        print(f"'{console.shown(word)}' is not known to the captioner, read as '{known}'")
+    for note in query.notes:
+        print(note)
     if lacking := fonts.missing(query.title + "".join(query.skipped)):
         print(f"no font here has {console.shown(lacking)}, drawn as empty boxes: install one that has, such as Noto")
-    print(f"picture: {picture}")
-    print(f"raw maps and settings: {numbers}")
     if explained.is_video and explained.config.media == "image":
         print("this captioner has learnt from still images: it sees every frame of a video by itself")
 
@@ -145,11 +165,11 @@ def main(argv=None):
     experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
     output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency"))
     explain = caption_saliency.load(experiment, args.method, args.checkpoint, args.set, args.gpu)
-    from explain import render
+    from explain import index_page, render
     from vision import media
 
     paths = media_paths(args, explain.saved)
-    n_jobs, n_done, queries = len(paths) * len(sentences), 0, []
+    n_jobs, n_done, queries, pages = len(paths) * len(sentences), 0, [], []
     alone = n_jobs == 1
     for sentence in sentences:
         with told(alone=len(sentences) == 1):
@@ -157,21 +177,25 @@ def main(argv=None):
     if queries:
         explain.load()  # that weights are missing is told once, not for every medium
     groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
-    for path, group in itertools.product(paths, groups):
-        explanations = []
+    for path in paths if queries else ():
+        sight = None
         with told(alone):
             is_video = media.kind(path) == "video"
             form = args.format or render.forms(is_video)[0]
             render.check_form(path, is_video, form)
-            explanations = explain.explain(path, group, args.normalization, args.instead)
-        for explained in explanations:
+            sight = explain.see(path)
+        for group in groups if sight else ():
+            explanations = []
             with told(alone):
-                picture = output / f"{render.name(explained)}.{form}"
-                numbers = picture.with_suffix(".npz")
-                explained.write(picture)
-                explained.write(numbers)
-                show(explained, picture, numbers)
-                n_done += 1
+                explanations = explain.explain(sight, group, args.normalization, args.instead)
+            for explained in explanations:
+                with told(alone):
+                    picture = write(explained, output, form)
+                    n_done += 1
+                    if form == "html":
+                        pages.append(index_page.entry(explained, picture))
+    if len(pages) > 1:
+        print(f"all pages: {index_page.write(pages, output)}")
     if n_done < n_jobs:
         raise UserError(
             f"{n_jobs - n_done} of {n_jobs} could not be explained, for the reasons above; the others are done"

@@ -1,22 +1,16 @@
-"use strict";
-// The page of an explanation (page.py writes what it reads). Axes as there: F frames, T words, Gy x Gx cells.
+// The page of an explanation. present() shows one, as page.py describes it; the same code serves the page in a file,
+// which finds it in itself, and the live one, which asks for it.
 
-const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const N_WORDS = data.words.length;
-const HEAT_SIDE = 480; // pixels of the canvas' longer side: the browser enlarges it smoothly
-
-function bytesOf(id) {
-  const text = atob(byId(`blob-${id}`).textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
-  return bytes;
-}
-
-async function inflated(bytes) {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
+const state = { held: [], preview: null, frame: 0, cell: null, colours: 0, opacity: 0.75, pair: "difference" };
+let data; // what page.py's about() says
+let views = []; // of each method and normalization
+let view; // the one that is shown
+let colours; // uint8 [maps, 256, 3]
+let medium; // the <img> or <video>
+let player = null; // the <video>
+const shownWords = () => (state.preview !== null ? [state.preview] : state.held);
+const isBeside = () => shownWords().length === 2 && state.pair === "beside";
 
 function element(name, content, className) {
   const made = document.createElement(name);
@@ -25,106 +19,67 @@ function element(name, content, className) {
   return made;
 }
 
-// ---------------------------------------------------------------------------------------------- what is shown
-
-const state = { held: [], preview: null, frame: 0, view: 0, colours: 0, opacity: data.opacity };
-const views = []; // of each method: maps uint8 and raw uint16, [F, T, Gy, Gx] in a row
-let colours; // uint8 [maps, 256, 3]
-const shownWords = () => (state.preview !== null ? [state.preview] : state.held);
-
-async function unpack(k) {
-  const about = data.views[k], bytes = await inflated(bytesOf(`maps-${k}`));
-  const n = about.shape.reduce((a, b) => a * b, 1);
-  views[k] = { about, maps: bytes.subarray(0, n), raw: new Uint16Array(bytes.slice(n).buffer) };
+function bar(share) {
+  const made = element("span", undefined, "bar"), filled = element("span");
+  filled.style.width = `${100 * Math.min(Math.max(share, 0), 1)}%`;
+  made.append(filled);
+  return made;
 }
 
-function mapAt(values, frame, word) {
-  const [, T, height, width] = views[state.view].about.shape, n = height * width;
-  const start = (frame * T + word) * n;
-  return values.subarray(start, start + n);
-}
+// ---------------------------------------------------------------------------------------------- heat
 
-// Where each of n pixels lies among the cells of a side that covers [start, stop) of it: the centre of every cell keeps
-// its place (vision/geometry.py, enlarge).
-function places(nCells, start, stop, n) {
-  const found = { low: new Int32Array(n), high: new Int32Array(n), share: new Float32Array(n), inside: new Uint8Array(n) };
-  for (let k = 0; k < n; k++) {
-    const pixel = (k + 0.5) / n;
-    const at = Math.min(Math.max(((pixel - start) / (stop - start)) * nCells - 0.5, 0), nCells - 1);
-    found.low[k] = Math.min(Math.floor(at), Math.max(nCells - 2, 0));
-    found.high[k] = Math.min(found.low[k] + 1, nCells - 1);
-    found.share[k] = at - found.low[k];
-    found.inside[k] = pixel >= start && pixel < stop;
-  }
-  return found;
-}
-
-const canvas = byId("heat"), brush = canvas.getContext("2d");
-let raster; // of the canvas: { image, rows, columns }
+const figures = [...document.querySelectorAll("figure")], canvases = [byId("heat"), byId("heat-2")];
+let heats = [], palettes;
 
 function layOut() {
-  const [width, height] = data.size, scale = HEAT_SIDE / Math.max(width, height);
-  canvas.width = Math.max(Math.round(width * scale), 1);
-  canvas.height = Math.max(Math.round(height * scale), 1);
-  const [, , gridHeight, gridWidth] = views[state.view].about.shape, [top, left, bottom, right] = data.box;
-  raster = {
-    image: brush.createImageData(canvas.width, canvas.height),
-    rows: places(gridHeight, top, bottom, canvas.height),
-    columns: places(gridWidth, left, right, canvas.width),
+  const [, , ...grid] = view.about.shape;
+  heats = canvases.map((canvas) => new Heat(canvas, data.size, data.box, grid));
+  Object.assign(byId("copy"), { width: canvases[0].width, height: canvases[0].height });
+  choosePalettes();
+}
+
+function choosePalettes() {
+  const own = (k) => colours.subarray(768 * k, 768 * (k + 1));
+  palettes = {
+    one: paletteOf(own(state.colours), state.opacity, (level) => level / 255),
+    two: paletteOf(own(data.colour_maps.length - 1), state.opacity, (level) => Math.abs(2 * level - 255) / 255),
   };
 }
 
-function valueAt(map, y, x) { // a map [Gy, Gx] at a pixel of the canvas
-  const { rows, columns } = raster, gridWidth = views[state.view].about.shape[3];
-  const upper = rows.low[y] * gridWidth, lower = rows.high[y] * gridWidth, right = columns.share[x];
-  const above = map[upper + columns.low[x]] * (1 - right) + map[upper + columns.high[x]] * right;
-  const below = map[lower + columns.low[x]] * (1 - right) + map[lower + columns.high[x]] * right;
-  return above * (1 - rows.share[y]) + below * rows.share[y];
-}
-
 function drawHeat() {
-  const words = shownWords(), { image, rows, columns } = raster, pixels = image.data;
-  const maps = words.map((word) => mapAt(views[state.view].maps, state.frame, word));
-  const isDifference = maps.length === 2;
-  const table = (isDifference ? data.colour_maps.length - 1 : state.colours) * 768;
-  for (let y = 0, at = 0; y < canvas.height; y++) {
-    for (let x = 0; x < canvas.width; x++, at += 4) {
-      if (!rows.inside[y] || !columns.inside[x]) { // what the CNN does not see
-        pixels[at] = pixels[at + 1] = pixels[at + 2] = 0;
-        pixels[at + 3] = 128;
-        continue;
-      }
-      if (!maps.length) { pixels[at + 3] = 0; continue; }
-      const value = valueAt(maps[0], y, x), difference = isDifference ? value - valueAt(maps[1], y, x) : 0;
-      const level = Math.round(isDifference ? difference / 2 + 127.5 : value);
-      const strength = isDifference ? Math.abs(difference) / 255 : level / 255;
-      const colour = table + 3 * Math.min(Math.max(level, 0), 255);
-      pixels[at] = colours[colour];
-      pixels[at + 1] = colours[colour + 1];
-      pixels[at + 2] = colours[colour + 2];
-      pixels[at + 3] = Math.round(255 * state.opacity * strength);
-    }
+  const words = shownWords(), [one, two] = words.map((word) => mapOf(view, view.maps, state.frame, word));
+  const beside = isBeside();
+  figures[1].hidden = !beside;
+  figures.forEach((figure, k) => (figure.querySelector("figcaption").textContent = beside ? data.words[words[k]] : ""));
+  if (beside) {
+    byId("copy").getContext("2d").drawImage(medium, 0, 0, canvases[1].width, canvases[1].height);
+    heats[0].draw(one, palettes.one);
+    heats[1].draw(two, palettes.one);
+  } else if (two) {
+    heats[0].draw(Float32Array.from(one, (value, k) => (value - two[k]) / 2 + 127.5), palettes.two);
+  } else {
+    heats[0].draw(one || null, palettes.one);
   }
-  brush.putImageData(image, 0, 0);
 }
 
 // ---------------------------------------------------------------------------------------------- words
 
 const nats = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(1)} nats`;
-const buttons = data.words.map((word, k) => {
-  const button = element("button", word), bar = element("span", undefined, "gain"), filled = element("span");
-  filled.style.width = `${100 * Math.min(Math.max(data.gain[k] / data.full_bar, 0), 1)}%`;
-  bar.append(filled);
-  button.append(bar);
-  button.type = "button";
-  button.tabIndex = k ? -1 : 0; // one stop of the tab key; the arrows walk on
-  button.setAttribute("aria-pressed", "false");
-  button.setAttribute("aria-label", `${word}, ${nats(data.gain[k])} from the picture`);
-  button.addEventListener("mouseenter", () => preview(k));
-  button.addEventListener("mouseleave", () => preview(null));
-  button.addEventListener("click", () => hold(k));
-  return button;
-});
+let buttons = [];
+
+function makeButtons() {
+  buttons = data.words.map((word, k) => {
+    const button = element("button", word);
+    button.append(bar(data.gain[k] / data.full_bar));
+    button.type = "button";
+    button.setAttribute("aria-label", `${word}, ${nats(data.gain[k])} from the picture`);
+    button.addEventListener("mouseenter", () => preview(k));
+    button.addEventListener("mouseleave", () => preview(null));
+    button.addEventListener("click", () => hold(k));
+    return button;
+  });
+  byId("words").replaceChildren(...buttons);
+}
 
 function preview(word) {
   state.preview = word;
@@ -134,39 +89,44 @@ function preview(word) {
 function hold(word) {
   const at = state.held.indexOf(word);
   if (at >= 0) state.held.splice(at, 1);
-  else state.held = [...state.held.slice(-1), word]; // at most two: the second is taken from the first
+  else state.held = [...state.held.slice(-1), word]; // at most two
+  state.preview = null;
   refresh();
 }
 
 function walk(step) {
-  const from = state.held.length ? state.held[state.held.length - 1] : step > 0 ? -1 : 0;
-  const word = (from + step + N_WORDS) % N_WORDS;
-  state.held = [word];
+  const n = data.words.length, from = state.held.length ? state.held[state.held.length - 1] : step > 0 ? -1 : 0;
+  state.held = [(from + step + n) % n];
   state.preview = null;
-  for (const [k, button] of buttons.entries()) button.tabIndex = k === word ? 0 : -1;
-  buttons[word].focus();
+  refresh();
+  buttons[state.held[0]].focus();
+}
+
+function letGo() {
+  Object.assign(state, { held: [], preview: null });
   refresh();
 }
 
 function told() {
-  const words = shownWords();
-  if (words.length === 2) {
-    return `“${data.words[words[0]]}” (red) less “${data.words[words[1]]}” (blue): where the one map is above the other`;
-  }
+  const words = shownWords(), names = words.map((word) => `“${data.words[word]}”`);
   if (!words.length) return "Hover a word to see its map; click to hold it.";
-  const [word] = words, curves = views[state.view].about.curves;
-  let line = `“${data.words[word]}”: log q ${nats(data.log_q[word])}, of which ${nats(data.gain[word])} come from the picture`;
-  if (curves) line += `; most salient at ${(mostSalient(word) / data.fps).toFixed(2)} s`;
+  if (words.length === 2) {
+    if (isBeside()) return `${names[0]} beside ${names[1]}`;
+    return `${names[0]} (red) less ${names[1]} (blue): where the one map is above the other`;
+  }
+  const [word] = words;
+  let line = `${names[0]}: log q ${nats(data.log_q[word])}, of which ${nats(data.gain[word])} come from the picture`;
+  if (player) line += `; most salient at ${(mostSalient(word) / data.fps).toFixed(2)} s, frame ${mostSalient(word) + 1}`;
   return line;
 }
 
 // ---------------------------------------------------------------------------------------------- time
 
-let player = null;
-const nFrames = () => views[state.view].about.shape[0];
+const nFrames = () => view.about.shape[0];
+let strips = [];
 
 function mostSalient(word) {
-  const curves = views[state.view].about.curves;
+  const { curves } = view.about;
   let best = 0;
   for (let f = 1; f < curves.length; f++) if (curves[f][word] > curves[best][word]) best = f;
   return best;
@@ -182,16 +142,18 @@ function seek(frame) {
   player.currentTime = (Math.min(Math.max(frame, 0), nFrames() - 1) + 0.5) / data.fps; // the middle of a frame's time
 }
 
-function follow() {
+function follow(video) {
   if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
     const next = (_now, about) => {
+      if (video !== player) return;
       atFrame(Math.round(about.mediaTime * data.fps));
-      player.requestVideoFrameCallback(next);
+      video.requestVideoFrameCallback(next);
     };
-    player.requestVideoFrameCallback(next);
+    video.requestVideoFrameCallback(next);
   } else {
     const next = () => {
-      const frame = Math.floor(player.currentTime * data.fps + 1e-3);
+      if (video !== player) return;
+      const frame = Math.floor(video.currentTime * data.fps + 1e-3);
       if (frame !== state.frame) atFrame(frame);
       requestAnimationFrame(next);
     };
@@ -199,69 +161,81 @@ function follow() {
   }
 }
 
-const strips = [];
-
-function drawStrips() {
-  const { curves } = views[state.view].about;
-  for (let word = 0; word < N_WORDS; word++) {
-    const values = curves.map((row) => row[word]), low = Math.min(...values), high = Math.max(...values);
-    const { canvas: strip, mark } = strips[word], pen = strip.getContext("2d");
-    strip.width = values.length;
-    strip.height = 1;
-    const image = pen.createImageData(values.length, 1);
-    values.forEach((value, f) => {
-      const level = high > low ? Math.round((255 * (value - low)) / (high - low)) : 0;
-      const colour = state.colours * 768 + 3 * level;
-      image.data.set([colours[colour], colours[colour + 1], colours[colour + 2], 255], 4 * f);
-    });
-    pen.putImageData(image, 0, 0);
-    mark.style.left = `${(100 * (mostSalient(word) + 0.5)) / values.length}%`;
-  }
-}
-
 function makeStrips() {
-  data.words.forEach((word, k) => {
+  strips.forEach(({ strip }) => strip.remove());
+  strips = data.words.map((word) => {
     const strip = element("div", undefined, "strip"), heat = element("canvas"), mark = element("i");
     heat.setAttribute("role", "img");
-    heat.setAttribute("aria-label", `when “${word}” is salient`);
     mark.title = "most salient here";
     strip.append(heat, mark, element("span", word));
     byId("strips").append(strip);
-    strips.push({ strip, canvas: heat, mark });
+    return { strip, heat, mark };
   });
-  const toFrame = (event) => {
-    const box = byId("strips").getBoundingClientRect();
-    seek(Math.floor(((event.clientX - box.left) / box.width) * nFrames()));
-  };
-  byId("strips").addEventListener("pointerdown", (event) => {
-    toFrame(event);
-    byId("strips").setPointerCapture(event.pointerId);
+}
+
+function drawStrips() {
+  const { curves } = view.about, palette = paletteOf(colours.subarray(768 * state.colours), 1, () => 1);
+  strips.forEach(({ heat, mark }, word) => {
+    const values = curves.map((row) => row[word]), low = Math.min(...values), high = Math.max(...values);
+    Object.assign(heat, { width: values.length, height: 1 });
+    heat.setAttribute("aria-label", `“${data.words[word]}” is most salient at ${(mostSalient(word) / data.fps).toFixed(2)} s`);
+    const pen = heat.getContext("2d"), image = pen.createImageData(values.length, 1);
+    const levels = values.map((value) => (high > low ? Math.round((255 * (value - low)) / (high - low)) : 0));
+    new Uint32Array(image.data.buffer).set(levels.map((level) => palette[level]));
+    pen.putImageData(image, 0, 0);
+    mark.style.left = `${(100 * (mostSalient(word) + 0.5)) / values.length}%`;
   });
-  byId("strips").addEventListener("pointermove", (event) => event.buttons && toFrame(event));
 }
 
 const toggle = () => (player.paused ? player.play() : player.pause());
 
+function toFrame(event) { // a click into the strips
+  const box = byId("strips").getBoundingClientRect();
+  seek(Math.floor(((event.clientX - box.left) / box.width) * nFrames()));
+}
+
 // ---------------------------------------------------------------------------------------------- a place
 
+function shareOf(event, target) { // where a pointer is, in shares of the picture: y, x
+  const box = target.getBoundingClientRect();
+  return [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
+}
+
 function atPlace(event) {
-  const box = canvas.getBoundingClientRect(), [top, left, bottom, right] = data.box, { about, raw } = views[state.view];
-  const [, , height, width] = about.shape;
-  const row = Math.floor((((event.clientY - box.top) / box.height - top) / (bottom - top)) * height);
-  const column = Math.floor((((event.clientX - box.left) / box.width - left) / (right - left)) * width);
-  if (row < 0 || column < 0 || row >= height || column >= width) {
+  const [y, x] = shareOf(event, event.currentTarget), [top, left, bottom, right] = data.box;
+  const [, , height, width] = view.about.shape;
+  const row = Math.floor(((y - top) / (bottom - top)) * height), column = Math.floor(((x - left) / (right - left)) * width);
+  state.cell = row < 0 || column < 0 || row >= height || column >= width ? "outside" : [row, column];
+  drawPlace();
+}
+
+function moveCell(down, right) {
+  const [, , height, width] = view.about.shape, from = Array.isArray(state.cell) ? state.cell : null;
+  const clip = (value, n) => Math.min(Math.max(value, 0), n - 1);
+  state.cell = from ? [clip(from[0] + down, height), clip(from[1] + right, width)] : [height >> 1, width >> 1];
+  drawPlace();
+}
+
+function drawPlace() {
+  const { cell } = state, marks = document.querySelectorAll(".cell");
+  marks.forEach((mark) => (mark.hidden = !Array.isArray(cell)));
+  if (!cell) { byId("place").replaceChildren(); return; }
+  byId("place").setAttribute("aria-live", player && !player.paused ? "off" : "polite");
+  if (cell === "outside") {
     byId("place").replaceChildren(element("p", "The captioner does not see this place."));
     return;
   }
-  const cell = row * width + column, table = element("table"), body = element("tbody");
-  table.append(element("caption", `Here, cell ${row + 1}, ${column + 1}:`), body);
+  const [, , height, width] = view.about.shape, [top, left, bottom, right] = data.box, [row, column] = cell;
+  const size = [(bottom - top) / height, (right - left) / width].map((share) => 100 * share);
+  marks.forEach((mark) => Object.assign(mark.style, {
+    top: `${100 * top + row * size[0]}%`, left: `${100 * left + column * size[1]}%`, height: `${size[0]}%`, width: `${size[1]}%`,
+  }));
+  const table = element("table"), body = element("tbody"), at = row * width + column;
+  table.append(element("caption", `Here, in cell ${row + 1}, ${column + 1}, in nats:`), body);
   data.words.forEach((word, k) => {
-    const level = mapAt(views[state.view].maps, state.frame, k)[cell] / 255;
-    const value = about.low[k] + (mapAt(raw, state.frame, k)[cell] / 65535) * (about.high[k] - about.low[k]);
-    const line = element("tr"), bar = element("td", undefined, "bar"), filled = element("span");
-    filled.style.width = `${100 * level}%`;
-    bar.append(filled);
-    line.append(element("th", word), bar, element("td", value.toFixed(2)));
+    const line = element("tr"), share = element("td", undefined, "share");
+    share.append(bar(mapOf(view, view.maps, state.frame, k)[at] / 255));
+    line.append(element("th", word), share, element("td", rawAt(view, state.frame, k, at).toFixed(2)));
     body.append(line);
   });
   byId("place").replaceChildren(table);
@@ -273,28 +247,30 @@ function refresh() {
   const words = shownWords();
   buttons.forEach((button, k) => {
     button.setAttribute("aria-pressed", String(state.held.includes(k)));
+    button.tabIndex = k === (state.held[0] ?? 0) ? 0 : -1; // one stop of the tab key; the arrows walk on
     button.classList.toggle("shown", words.includes(k));
   });
   const line = told();
   if (byId("told").textContent !== line) byId("told").textContent = line;
-  if (data.is_video) {
+  if (player) {
     byId("playhead").style.left = `${(100 * (state.frame + 0.5)) / nFrames()}%`;
     byId("clock").textContent = `frame ${state.frame + 1} of ${nFrames()}, ${(state.frame / data.fps).toFixed(2)} s`;
     strips.forEach(({ strip }, k) => strip.classList.toggle("held", words.includes(k)));
   }
   drawHeat();
-  document.body.dataset.frame = state.frame; // what is on the canvas
-  document.body.dataset.words = words.join(" ");
+  if (state.cell) drawPlace();
+  Object.assign(document.body.dataset, { frame: state.frame, words: words.join(" ") }); // what is on the canvas
 }
 
 function keys(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("form, summary")) return;
-  const onButton = event.target.closest("button") !== null;
+  if (!data || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("form, summary")) return;
+  const overPicture = event.target.closest(".picture"), onButton = event.target.closest("button");
   const actions = {
-    ArrowRight: () => walk(1),
-    ArrowLeft: () => walk(-1),
-    Escape: () => { state.held = []; state.preview = null; refresh(); },
+    ArrowRight: () => (overPicture ? moveCell(0, 1) : walk(1)),
+    ArrowLeft: () => (overPicture ? moveCell(0, -1) : walk(-1)),
+    Escape: letGo,
   };
+  if (overPicture) Object.assign(actions, { ArrowUp: () => moveCell(-1, 0), ArrowDown: () => moveCell(1, 0) });
   if (player) {
     actions[","] = () => seek(state.frame - 1);
     actions["."] = () => seek(state.frame + 1);
@@ -306,50 +282,88 @@ function keys(event) {
   }
 }
 
-function choices(select, names, choose) {
-  names.forEach((name, k) => select.append(new Option(name, k)));
-  select.addEventListener("change", () => { choose(Number(select.value)); refresh(); });
+function offer(select, names) { // a choice of one is none
+  select.replaceChildren(...names.map((name) => new Option(name, name)));
+  select.closest("label").hidden = names.length < 2;
+}
+
+function chooseView() {
+  const chosen = (one) => ["method", "normalization"].every((name) => one.about[name] === byId(name).value);
+  view = views.find(chosen) || views[0];
+  layOut();
+  if (player) drawStrips();
+  refresh();
+}
+
+function listen() {
+  byId("pair").addEventListener("change", () => { state.pair = byId("pair").value; refresh(); });
+  byId("opacity").addEventListener("input", () => { state.opacity = Number(byId("opacity").value); choosePalettes(); refresh(); });
+  byId("colours").addEventListener("change", () => { state.colours = byId("colours").selectedIndex; chooseView(); });
+  for (const name of ["method", "normalization"]) byId(name).addEventListener("change", chooseView);
+  for (const canvas of canvases) {
+    for (const kind of ["pointermove", "pointerdown"]) canvas.addEventListener(kind, atPlace);
+  }
+  byId("play").addEventListener("click", toggle);
+  byId("back").addEventListener("click", () => seek(state.frame - 1));
+  byId("forth").addEventListener("click", () => seek(state.frame + 1));
+  byId("strips").addEventListener("pointerdown", (event) => {
+    toFrame(event);
+    byId("strips").setPointerCapture(event.pointerId);
+  });
+  byId("strips").addEventListener("pointermove", (event) => event.buttons && toFrame(event));
+  document.addEventListener("keydown", keys);
+}
+
+function showMedium(source, isVideo, name) {
+  medium?.remove();
+  medium = element(isVideo ? "video" : "img");
+  player = isVideo ? medium : null;
+  byId("time").hidden = !isVideo;
+  if (isVideo) {
+    Object.assign(medium, { muted: true, playsInline: true, loop: true, preload: "auto" });
+    medium.setAttribute("aria-label", name);
+    for (const kind of ["play", "pause"]) {
+      medium.addEventListener(kind, ({ target }) => (byId("play").textContent = target.paused ? "▶" : "❚❚"));
+    }
+    follow(medium);
+  } else {
+    medium.alt = name;
+  }
+  medium.addEventListener(isVideo ? "loadeddata" : "load", () => data && refresh());
+  medium.src = source;
+  byId("picture").prepend(medium);
+}
+
+// about: what page.py's about() says; maps: of each view, in base64.
+async function present(about, maps) {
+  const unpackedViews = await Promise.all(about.views.map((one, k) => unpacked(one, maps[k])));
+  [data, views] = [about, unpackedViews];
+  Object.assign(state, { preview: null, cell: null });
+  const own = data.is_own ? " (the captioner’s own caption)" : "";
+  byId("title").textContent = `${data.medium}: “${data.sentence}”${own}`;
+  byId("notes").textContent = data.notes.join("; ");
+  document.title = `${data.sentence} – ${data.medium}`;
+  offer(byId("colours"), data.colour_maps.slice(0, -1));
+  byId("colours").selectedIndex = state.colours;
+  for (const name of ["method", "normalization"]) offer(byId(name), [...new Set(data.views.map((one) => one[name]))]);
+  makeButtons();
+  if (player) makeStrips();
+  state.frame = Math.min(state.frame, data.views[0].shape[0] - 1);
+  state.held = [data.gain.indexOf(Math.max(...data.gain))]; // the word that owes most to the picture
+  byId("explanation").hidden = false;
+  chooseView();
+  document.body.dataset.ready = "yes";
 }
 
 async function start() {
-  colours = bytesOf("colours");
-  for (let k = 0; k < data.views.length; k++) await unpack(k);
-  const own = data.is_own ? " (the captioner’s own caption)" : "";
-  byId("title").textContent = `${data.medium}: “${data.sentence}”${own}`;
-  document.title = `${data.sentence} – ${data.medium}`;
-  byId("words").append(...buttons);
-  const source = URL.createObjectURL(new Blob([bytesOf("medium")], { type: data.kind }));
-  const shown = element(data.is_video ? "video" : "img");
-  shown.src = source;
-  if (data.is_video) {
-    Object.assign(shown, { muted: true, playsInline: true, loop: true, preload: "auto" });
-    shown.setAttribute("aria-label", data.medium);
-    player = shown;
-    byId("time").hidden = false;
-    makeStrips();
-    drawStrips();
-    follow();
-    byId("play").addEventListener("click", toggle);
-    byId("back").addEventListener("click", () => seek(state.frame - 1));
-    byId("forth").addEventListener("click", () => seek(state.frame + 1));
-    for (const name of ["play", "pause"]) {
-      player.addEventListener(name, () => (byId("play").textContent = player.paused ? "▶" : "❚❚"));
-    }
-  } else {
-    shown.alt = data.medium;
-  }
-  byId("picture").prepend(shown);
-  layOut();
+  colours = bytesOf(byId("blob-colours").textContent);
+  listen();
   byId("opacity").value = state.opacity;
-  byId("opacity").addEventListener("input", () => { state.opacity = Number(byId("opacity").value); drawHeat(); });
-  choices(byId("colours"), data.colour_maps.slice(0, -1), (k) => { state.colours = k; if (player) drawStrips(); });
-  choices(byId("view"), data.views.map((one) => one.name), (k) => { state.view = k; layOut(); if (player) drawStrips(); });
-  canvas.addEventListener("pointermove", atPlace);
-  canvas.addEventListener("pointerdown", atPlace);
-  document.addEventListener("keydown", keys);
-  state.held = [data.gain.indexOf(Math.max(...data.gain))]; // the word that owes most to the picture
-  refresh();
-  document.body.dataset.ready = "yes";
+  if (!byId("data")) return; // the live page asks first
+  const about = JSON.parse(byId("data").textContent), inside = byId("blob-medium");
+  const source = about.source ?? URL.createObjectURL(new Blob([bytesOf(inside.textContent)], { type: about.kind }));
+  showMedium(source, about.is_video, about.medium);
+  await present(about, about.views.map((_, k) => byId(`blob-maps-${k}`).textContent));
 }
 
 start();

@@ -1,71 +1,102 @@
 """An explanation as a page that one asks: hover a word, move over the picture, walk through time. One file, offline.
 
-Everything is in the file: the medium, re-encoded for browsers, the maps as bytes, and page.css and page.js. A
+Everything is in the file: the medium, re-encoded for browsers, the maps as bytes, and the page's style and scripts. A
 Content-Security-Policy lets nothing else in; what came from outside (sentence, names) is data there, never markup.
 """
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
 import tempfile
 import zlib
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
 from explain import overlay
 from system import files
-from system.errors import UserError
 from vision import media
 
 FOLDER = Path(__file__).resolve().parent
+SCRIPTS = ("heat.js", "page.js")
 MOST_SIDE = {True: 640, False: 1280}  # pixels of a video, and of an image, in the page
 QUALITY = 85  # of the image, as JPEG
 COLOUR_MAPS = ("turbo", "viridis", "magma")  # the overlay's own, and two that the colour-blind can read
 DIFFERENCE = "coolwarm"
-LARGEST = 10 << 20  # bytes of a page
+LARGEST = 10 << 20  # bytes of a page; the medium of a larger one lies beside it
 
 
-def write(explanations, target):
-    """Write the page of explanations of one query over one medium, by one or several methods.
+def write(explanation, target):
+    """Write the page of an explanation, and beside a page of more than LARGEST its medium -> the latter's path or None.
 
-    UserError where it cannot be written, or would be larger than LARGEST.
+    UserError where they cannot be written.
     """
-    text = html(explanations)
+    target, medium = Path(target), encoded(explanation)
+    text, beside = text_of(explanation, medium), None
     if len(text) > LARGEST:
-        raise UserError(f"{target}: the page would have {len(text) >> 20} MiB; take a shorter clip or fewer words")
+        beside = target.with_name(f"{target.stem}.media{'.mp4' if explanation.is_video else '.jpg'}")
+        text = text_of(explanation, medium, beside.name)
+        with files.whole(beside) as partial:
+            Path(partial).write_bytes(medium)
     files.write_text(target, text)
+    return beside
 
 
-def html(explanations):
-    """The page as text: explanations of one query over one medium, one for each of several methods."""
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
-    allowed = {"default": "'none'", "script": _hash(script), "style": _hash(style), "img": "blob:", "media": "blob:"}
-    policy = [f"{kind}-src {source}" for kind, source in allowed.items()] + ["base-uri 'none'", "form-action 'none'"]
-    kind, encoded = _medium(explanations[0])
-    blobs = {"medium": encoded, "colours": colours()}
-    blobs |= {f"maps-{k}": zlib.compress(map_bytes(one)) for k, one in enumerate(explanations)}
+def text_of(explanation, medium=None, source=None):
+    """The page as text, also by the methods and normalizations of `explanation.also`.
+
+    medium: as `encoded` gives it; source: the name of its file, where it is not to be in the page.
+    """
+    content = about(explanation)
+    blobs = {f"maps-{k}": text for k, text in enumerate(maps(explanation))}
+    if source is None:
+        blobs["medium"] = base64.b64encode(encoded(explanation) if medium is None else medium).decode()
+    else:
+        content["source"] = quote(source)
+    return document(content, blobs, "blob:" if source is None else "'self' file:")
+
+
+def frame(explanation):
+    """The page as a notebook shows it: an element that holds all of it."""
+    return (
+        f'<iframe srcdoc="{html.escape(text_of(explanation))}" style="width: 100%; height: 48rem; border: 0" '
+        'sandbox="allow-scripts" title="Which parts of it say which word?"></iframe>'
+    )
+
+
+def document(content=None, blobs=(), source="blob:", live="", scripts=(), connect="'none'"):
+    """A page as text. content: what it shows, as JSON; blobs: what that speaks of, by name, in base64.
+
+    source: where its medium may come from; connect: what it may ask. live: HTML, and scripts of the page that is alive.
+    """
+    style, script = (_assets(*names) for names in (["page.css"], [*SCRIPTS, *scripts]))
+    allowed = {"default": "'none'", "script": source_hash(script), "style": source_hash(style), "connect": connect}
+    allowed |= {"img": source, "media": source}
+    policy = [f"{kind}-src {value}" for kind, value in allowed.items()] + ["base-uri 'none'", "form-action 'none'"]
+    blobs = {"colours": base64.b64encode(colours()).decode(), **dict(blobs)}
+    data = [f'<script type="text/plain" id="blob-{name}">{text}</script>' for name, text in blobs.items()]
+    if content is not None:
+        data.append(f'<script type="application/json" id="data">{_json(content)}</script>')
     parts = {
         "policy": "; ".join(policy),
         "style": style,
         "script": script,
-        "data": _json({**about(explanations), "kind": kind}),
-        "blobs": "\n".join(
-            f'<script type="text/plain" id="blob-{name}">{base64.b64encode(content).decode()}</script>'
-            for name, content in blobs.items()
-        ),
+        "data": "\n".join(data),
+        "live": _assets(live) if live else "",
     }
-    return re.sub(r"\[\[(\w+)\]\]", lambda place: parts[place[1]], _asset("page.html"))
+    return re.sub(r"\[\[(\w+)\]\]", lambda place: parts[place[1]], _assets("page.html"))
 
 
-def _asset(name):
-    return (FOLDER / name).read_text(encoding="utf-8")
+def _assets(*names):
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
-def _hash(text):
+def source_hash(text):
     """What a Content-Security-Policy calls an inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -75,28 +106,26 @@ def _json(value):
     return json.dumps(value).replace("<", "\\u003c")
 
 
-def about(explanations):
-    """All that the page says, but for pictures and maps: dict of JSON."""
-    first = explanations[0]
-    query, (height, width) = first.query, (first.height, first.width)
-    top, left, bottom, right = first.box
+def about(explanation):
+    """All that the page says of an explanation, but for pictures and maps: dict of JSON."""
+    query, (height, width) = explanation.query, (explanation.height, explanation.width)
+    top, left, bottom, right = explanation.box
     return {
         "sentence": query.sentence,
         "is_own": query.is_own,
-        "skipped": query.skipped,
-        "read_as": query.read_as,
-        "words": first.words,
-        "log_q": np.round(first.log_q.astype(float), 3).tolist(),
-        "gain": np.round(first.gain.astype(float), 3).tolist(),
+        "notes": query.notes,
+        "words": explanation.words,
+        "log_q": np.round(explanation.log_q.astype(float), 3).tolist(),
+        "gain": np.round(explanation.gain.astype(float), 3).tolist(),
         "full_bar": overlay.FULL_BAR,
-        "medium": first.path.name,
-        "is_video": first.is_video,
+        "medium": explanation.path.name,
+        "is_video": explanation.is_video,
+        "kind": _kind(explanation.is_video),
         "size": [width, height],
         "box": [top / height, left / width, bottom / height, right / width],
-        "fps": first.fps,
-        "opacity": overlay.OPACITY,
+        "fps": explanation.fps,
         "colour_maps": [*COLOUR_MAPS, DIFFERENCE],
-        "views": [_view(one) for one in explanations],
+        "views": [_view(one) for one in (explanation, *explanation.also)],
     }
 
 
@@ -104,7 +133,8 @@ def _view(explanation):
     """What the page says of the maps of one method; low, high [T]: the range of each word's raw maps."""
     raw = explanation.raw_maps
     view = {
-        "name": f"{explanation.method}, {explanation.normalization}",
+        "method": explanation.method,
+        "normalization": explanation.normalization,
         "shape": list(raw.shape),
         "low": raw.min(axis=(0, 2, 3)).astype(float).tolist(),
         "high": raw.max(axis=(0, 2, 3)).astype(float).tolist(),
@@ -114,13 +144,19 @@ def _view(explanation):
     return view
 
 
+def maps(explanation):
+    """The maps of each view (`about`), deflated, in base64 -> list."""
+    views = (map_bytes(one) for one in (explanation, *explanation.also))
+    return [base64.b64encode(zlib.compress(content)).decode() for content in views]
+
+
 def map_bytes(explanation):
     """The maps as bytes [F, T, Gy, Gx], 255 is 1; then the raw ones of 16 bits between each word's extremes."""
     raw = explanation.raw_maps
     low, high = (edge(raw, axis=(0, 2, 3), keepdims=True) for edge in (np.min, np.max))
     scaled = (raw - low) / np.where(high > low, high - low, 1)
-    maps = np.rint(255 * np.clip(explanation.maps, 0, 1)).astype(np.uint8)
-    return maps.tobytes() + np.rint(65535 * scaled).astype("<u2").tobytes()
+    levels = np.rint(255 * np.clip(explanation.maps, 0, 1)).astype(np.uint8)
+    return levels.tobytes() + np.rint(65535 * scaled).astype("<u2").tobytes()
 
 
 def colours():
@@ -133,17 +169,24 @@ def colours():
     return np.round(rows).astype(np.uint8).tobytes()
 
 
-def _medium(explanation):
-    """(its type, the content of a file) that browsers show, not larger than MOST_SIDE."""
-    scale = min(1, MOST_SIDE[explanation.is_video] / max(explanation.height, explanation.width))
-    size = tuple(max(2, round(side * scale / 2) * 2) for side in (explanation.width, explanation.height))
-    if explanation.is_video:
-        frames = (frame for batch in media.read_frames(explanation.path, size=size) for frame in batch)
+def _kind(is_video):
+    return "video/mp4" if is_video else "image/jpeg"
+
+
+def encoded(medium):
+    """The content of a file that browsers show, not larger than MOST_SIDE.
+
+    medium: anything with the path, height, width, is_video and fps of one.
+    """
+    scale = min(1, MOST_SIDE[medium.is_video] / max(medium.height, medium.width))
+    size = tuple(max(2, round(side * scale / 2) * 2) for side in (medium.width, medium.height))
+    if medium.is_video:
+        frames = (one for batch in media.read_frames(medium.path, size=size) for one in batch)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "clip.mp4")
-            media.write_video(path, frames, explanation.fps)
-            return "video/mp4", path.read_bytes()
+            media.write_video(path, frames, medium.fps)
+            return path.read_bytes()
     content = io.BytesIO()
-    picture = Image.fromarray(media.read_image(explanation.path)).resize(size, Image.Resampling.LANCZOS)
+    picture = Image.fromarray(media.read_image(medium.path)).resize(size, Image.Resampling.LANCZOS)
     picture.save(content, "JPEG", quality=QUALITY)
-    return "image/jpeg", content.getvalue()
+    return content.getvalue()

@@ -48,6 +48,17 @@ class Query:
         return [f"{self.words[t]}, not {self.against[t]}" for t in self.places]
 
     @property
+    def notes(self):
+        """What became of the words that the captioner does not know: lines to tell."""
+        lines = [
+            f"'{console.shown(word)}' is not known to the captioner, read as '{known}'"
+            for word, known in self.read_as.items()
+        ]
+        if self.skipped:
+            lines.append(f"left out, not known to the captioner: {', '.join(map(console.shown, self.skipped))}")
+        return lines
+
+    @property
     def title(self):
         """The sentence, with what is read instead of some of its words."""
         changes = ", ".join(f"{word} is read as {known}" for word, known in self.read_as.items())
@@ -101,14 +112,6 @@ def _described(word, vocabulary):
     hints = {"spelled like": vocabulary.nearest(word), "used like": vocabulary.related.get(word)}
     found = "; ".join(f"{how}: {', '.join(words)}" for how, words in hints.items() if words)
     return f"'{console.shown(word)}' ({found or 'none comes near it'})"
-
-
-def reading(saved, extractor, path):
-    """What the captioner reads of a medium when it captions it -> [N, D].
-
-    `extractor` is the CNN of the size that the captioner was trained on.
-    """
-    return as_read(saved, extractor(descriptors.cnn_inputs(saved.config, path, extractor.input_size)))
 
 
 def as_read(saved, grids):

@@ -66,19 +66,21 @@ def _cut(text, most_bytes, most_letters=None):
 def write(explanation, target):
     """Write the picture of an explanation, in the form that the ending of `target` names; `.npz`: its numbers.
 
-    UserError where there is no such form of it (`forms`), or it cannot be written.
+    -> the path of the medium that lies beside a large page, else None. UserError where there is no such form of it
+    (`forms`), or it cannot be written.
     """
     form = Path(target).suffix.lstrip(".").lower()
     if form == "npz":
         write_numbers(explanation, target)
-        return
+        return None
     check_form(explanation.path, explanation.is_video, form)
+    if form == "html":
+        return page.write(explanation, target)
     if form == "png":
         media.write_image(target, picture(explanation))
-    elif form == "html":
-        page.write([explanation], target)
     else:
         write_frames(explanation, target)
+    return None
 
 
 def picture(explanation):

@@ -1,6 +1,9 @@
 """The program from Python: the five lines, what a result holds, and environments that are not ours."""
 
+import html
+import itertools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ from PIL import Image
 
 import caption_saliency
 import saliency
-from explain import attribution
+from explain import attribution, explainer
 from vision import media
 
 pytestmark = pytest.mark.slow
@@ -124,7 +127,7 @@ def test_a_clip(explain, clip, tmp_path):
 def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
     """They are explained as each alone is, and the CNN sees every frame once."""
     alone = [explain(clip, sentence) for sentence in ("a dog runs", "the beach")]
-    seen, extractor = [], explain.extractor
+    seen, extractor = [], explain.extractors[False]
 
     class Counting:
         input_size, weights_id = extractor.input_size, extractor.weights_id
@@ -133,12 +136,40 @@ def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
             seen.append(len(frames))
             return extractor(frames)
 
-    monkeypatch.setattr(explain, "extractor", Counting())
+    monkeypatch.setitem(explain.extractors, False, Counting())
     together = explain.explain(clip, [explain.query("a dog runs"), explain.query("the beach")])
     assert seen == [7]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.raw_maps, other.raw_maps)
         np.testing.assert_array_equal(one.curves, other.curves)
+
+
+@pytest.mark.parametrize("medium", ["clip", "photograph"])
+def test_several_methods_and_normalizations_are_each_as_alone(request, explain, medium):
+    path = request.getfixturevalue(medium)
+    methods, normalizations = ("single_descriptor", "leave_one_out", "best"), ("linear", "released")
+    several = explainer.Explainer(explain.saved, methods)(path, "a dog runs", normalization=normalizations)
+    views = several, *several.also
+    assert [(one.method, one.normalization) for one in views] == list(itertools.product(methods, normalizations))
+    for one in views:
+        alone = explainer.Explainer(explain.saved, one.method)(path, "a dog runs", normalization=one.normalization)
+        assert alone.also == ()
+        for name in ("raw_maps", "maps", "log_q", "grey_log_q", "curves"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
+    smoothed, plain = views[1].raw_maps, views[0].raw_maps
+    assert np.array_equal(smoothed, plain) == (medium == "photograph")
+
+
+def test_frames_are_counted_while_maps_are_computed(explain, clip, capsys):
+    told = []
+    explain.explain(clip, [explain.query("a dog")], progress=lambda *counted: told.append(counted))
+    assert told[-1] == (7, 7) and capsys.readouterr().err == ""
+
+
+def test_a_notebook_shows_the_page(explain, photograph):
+    result = explain(photograph, "a <dog> runs", unknown="skip")
+    assert result.page().startswith("<!doctype html>")
+    assert html.unescape(re.search('srcdoc="([^"]*)"', result._repr_html_())[1]) == result.page()
 
 
 def test_an_image_is_no_video(explain, photograph, tmp_path):

@@ -1,7 +1,9 @@
 """The page of an explanation: what is in the file, and what a browser makes of it."""
 
 import base64
+import dataclasses
 import hashlib
+import html
 import io
 import json
 import re
@@ -13,10 +15,9 @@ import pytest
 from PIL import Image
 
 import cfg
-from explain import overlay, page, render
+from explain import index_page, overlay, page, render
 from explain.explanation import Explanation
 from explain.query import Query
-from system.errors import UserError
 from vision import geometry, media
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)> \u202ertl & \"quotes\" 🐕"
@@ -74,7 +75,7 @@ def content(text, name):
 
 def test_the_file_has_the_maps_and_lets_nothing_in(picture):
     one = explanation(picture, ["a", HOSTILE], sentence=HOSTILE)
-    text = page.html([one])
+    text = page.text_of(one)
     data = json.loads(content(text, "data"))
     assert (data["sentence"], data["words"], data["medium"]) == (HOSTILE, ["a", HOSTILE], "dog.png")
     np.testing.assert_allclose(data["gain"], one.gain)
@@ -99,16 +100,25 @@ def test_the_file_has_the_maps_and_lets_nothing_in(picture):
 
 def test_a_medium_is_no_larger_than_a_page_needs(tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "x.png")
-    kind, encoded = page._medium(explanation(tmp_path / "x.png", ["a"], size=(1500, 3000)))
-    (tmp_path / "y.jpg").write_bytes(encoded)
-    assert kind == "image/jpeg" and media.read_image(tmp_path / "y.jpg").shape == (640, 1280, 3)
+    (tmp_path / "y.jpg").write_bytes(page.encoded(explanation(tmp_path / "x.png", ["a"], size=(1500, 3000))))
+    assert media.read_image(tmp_path / "y.jpg").shape == (640, 1280, 3)
 
 
-def test_a_page_that_would_be_too_large_is_refused(picture, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "LARGEST", 10_000)
-    with pytest.raises(UserError, match=r"x\.html: the page would have .* take a shorter clip or fewer words"):
-        render.write(explanation(picture, ["dog"]), tmp_path / "x.html")
-    assert not (tmp_path / "x.html").exists()
+def test_the_list_of_pages(picture, clip, tmp_path):
+    """Their thumbnails are of the frame and word that matter most; names and sentences are text."""
+    entries = [
+        index_page.entry(explanation(path, ["a", "dog"], n, sentence=sentence), tmp_path / f"<{n}#.html")
+        for path, n, sentence in ((picture, None, "a <b>"), (clip, N_FRAMES, HOSTILE))
+    ]
+    text = index_page.write(entries, tmp_path).read_text()
+    assert re.findall('href="([^"]*)"', text) == ["%3CNone%23.html", "%3C12%23.html"]
+    assert [html.unescape(one) for one in re.findall("<bdi>(.*?)</bdi>", text)] == [
+        *("a <b>", "dog.png"),
+        *(HOSTILE, "clip.mp4"),
+    ]
+    assert len(re.findall("<script|<b>|<img (?!alt)", text)) == 0
+    sizes = [Image.open(io.BytesIO(one.thumbnail)).size for one in entries]
+    assert sizes == [(240, 180), (240, 180)]
 
 
 # In a browser
@@ -138,20 +148,19 @@ def opened(browser, tmp_path):
 
     yield show
     assert said == []
-    assert [url for url in asked if not url.startswith(("blob:", "file:"))] == []
-    assert sum(url.startswith("file:") for url in asked) == 1
+    assert [url for url in asked if not url.startswith("blob:")] == [f"file://{tmp_path / 'x.html'}"]
 
 
-def drawn(tab):
-    """The canvas as it would lie on black: [h, w, 3]."""
-    encoded = tab.evaluate("canvas.toDataURL()").partition(",")[2]
+def drawn(tab, number=0):
+    """A canvas as it would lie on black: [h, w, 3]."""
+    encoded = tab.evaluate(f"canvases[{number}].toDataURL()").partition(",")[2]
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA"), float)
     return pixels[..., :3] * pixels[..., 3:] / 255
 
 
-def assert_heat(tab, one, frame, word):
+def assert_heat(tab, one, frame, word, number=0):
     """The heat of the overlay, at five places."""
-    canvas = drawn(tab)
+    canvas = drawn(tab, number)
     height, width = canvas.shape[:2]
     scale = width / one.width
     box = tuple(scale * side for side in one.box)
@@ -176,15 +185,84 @@ def test_a_word_shows_its_map(opened, picture, box):
     tab.hover("#told")
     assert_heat(tab, one, 0, 2)
     tab.click("#words button:nth-child(2)")
-    assert tab.evaluate("document.body.dataset.words") == "1"  # under the mouse
-    tab.hover("#told")
     assert tab.evaluate("document.body.dataset.words") == "2 1"
     assert "“runs” (red) less “dog” (blue)" in tab.inner_text("#told")
     before = drawn(tab)
+    tab.select_option("#pair", "beside")
+    assert tab.locator("figcaption").all_inner_texts() == ["runs", "dog"]
+    for number, word in enumerate((2, 1)):
+        assert_heat(tab, one, 0, word, number)
+    tab.select_option("#pair", "difference")
+    np.testing.assert_array_equal(drawn(tab), before)
     tab.click("#words button:nth-child(2)")  # let go
     tab.hover("#told")
     assert abs(drawn(tab) - before).mean() > 5
     assert_heat(tab, one, 0, 2)
+
+
+@needs_chromium
+def test_the_difference_of_two_words_by_hand(opened, picture):
+    """Red where the first is higher, blue where the second is; no colour where they are equal."""
+    one = explanation(picture, ["dog", "cat"])
+    maps = np.zeros((1, 2, 1, 3))
+    maps[0, :, 0] = [[1, 0.5, 0], [0, 0.5, 1]]
+    tab = opened(dataclasses.replace(one, maps=maps, raw_maps=maps, grey_log_q=one.log_q - [2, 1]))
+    tab.click("#words button:nth-child(2)")
+    canvas = drawn(tab)
+    height, width = canvas.shape[:2]
+    left, middle, right = (canvas[height // 2, width * k // 6] for k in (1, 3, 5))
+    assert left[0] > left[2] + 50 and right[2] > right[0] + 50 and middle.max() < 3
+
+
+@needs_chromium
+def test_methods_and_normalizations_are_chosen(opened, picture):
+    one = explanation(picture, ["a", "dog"])
+    views = [
+        ("single_descriptor", "linear"),
+        ("best", "linear"),
+        ("single_descriptor", "released"),
+        ("best", "released"),
+    ]
+    own = [
+        dataclasses.replace(one, method=method, normalization=normalization, maps=np.roll(one.maps, k, axis=-1))
+        for k, (method, normalization) in enumerate(views)
+    ]
+    tab = opened(dataclasses.replace(own[0], also=tuple(own[1:])))
+    for view in reversed(own):
+        tab.select_option("#method", view.method)
+        tab.select_option("#normalization", view.normalization)
+        assert_heat(tab, view, 0, 1)
+
+
+@needs_chromium
+def test_a_large_page_has_its_clip_beside_it(browser, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "LARGEST", 10_000)
+    one, folder = explanation(clip, ["dog"], N_FRAMES), tmp_path / "a folder"
+    folder.mkdir()
+    assert render.write(one, folder / "x#1.html") == folder / "x#1.media.mp4"
+    text = (folder / "x#1.html").read_text()
+    assert 'id="blob-medium"' not in text
+    tab, said = browser.new_page(), []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto((folder / "x#1.html").as_uri())
+    tab.wait_for_selector("body[data-ready]")
+    tab.keyboard.press(".")
+    tab.wait_for_selector("body[data-frame='1']")
+    assert_heat(tab, one, 1, 0)
+    assert said == [] and tab.evaluate("player.videoWidth") == 64
+
+
+@needs_chromium
+def test_a_notebook_shows_the_page(browser, picture, tmp_path):
+    (tmp_path / "notebook.html").write_text(f"<!doctype html>{page.frame(explanation(picture, ['dog', HOSTILE]))}")
+    tab, said = browser.new_page(), []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.goto(f"file://{tmp_path / 'notebook.html'}")
+    inside = tab.frame_locator("iframe")
+    inside.locator("body[data-ready]").wait_for(state="attached")
+    assert inside.locator("#words button").nth(1).text_content() == HOSTILE
+    assert inside.locator("img").evaluate("async (image) => { await image.decode(); return image.naturalWidth; }") == 64
+    assert said == []
 
 
 @needs_chromium
@@ -196,6 +274,14 @@ def test_the_words_of_a_place(opened, picture):
     rows = tab.locator("#place tr").all_inner_texts()
     assert [row.split("\t")[0] for row in rows] == ["a", "dog"]
     np.testing.assert_allclose([float(row.split("\t")[-1]) for row in rows], one.raw_maps[0, :, 1, 2], atol=0.0051)
+    tab.focus("#picture")  # the same by keyboard
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft"):
+        tab.keyboard.press(key)
+    assert "cell 2, 4" in tab.inner_text("#place caption")
+    rows = tab.locator("#place tr").all_inner_texts()
+    np.testing.assert_allclose([float(row.split("\t")[-1]) for row in rows], one.raw_maps[0, :, 1, 3], atol=0.0051)
+    mark = tab.locator(".cell").first.bounding_box()
+    assert abs(mark["x"] + mark["width"] / 2 - box["x"] - box["width"] * 3.5 / 6) < 1
 
 
 @needs_chromium

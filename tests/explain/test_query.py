@@ -66,7 +66,7 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
         return images.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 50
 
     extractor.input_size = 8
-    sequence = query.reading(saved, extractor, "one.png")
+    sequence = query.as_read(saved, extractor(descriptors.cnn_inputs(config, "one.png", 8)))
     own = query.own_caption(saved, sequence, "one.png")
     grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
     config.descriptors_dir.mkdir(parents=True)
