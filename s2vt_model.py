@@ -266,9 +266,18 @@ class S2VT(keras.layers.Layer):
         power of `length_penalty`.
         """
         descriptors = tf.cast(descriptors, tf.float32)
-        greedy = beam_size == 1
-        words = self._greedy(descriptors) if greedy else self._beam(descriptors, beam_size, length_penalty)  # [B, L]
-        return [row[: np.argmax(row == END)].tolist() if END in row else row.tolist() for row in words.numpy()]
+        if beam_size == 1:
+            return [_until_end(row) for row in self._greedy(descriptors).numpy()]
+        words, _ = self._beam(descriptors, beam_size, length_penalty)  # [B, K, L]
+        return [_until_end(row) for row in words[:, 0].numpy()]  # top_k sorts: the first beam is the best
+
+    def beams(self, descriptors, beam_size, length_penalty=0.0):
+        """All captions of the last beam with their scores, best first: [B, N, D] -> list of B lists of (ids, score)."""
+        words, scores = self._beam(tf.cast(descriptors, tf.float32), beam_size, length_penalty)  # [B, K, L], [B, K]
+        return [
+            [(_until_end(row), float(score)) for row, score in zip(*one, strict=True) if np.isfinite(score)]
+            for one in zip(words.numpy(), scores.numpy(), strict=True)
+        ]
 
     # Decoding
 
@@ -318,7 +327,7 @@ class S2VT(keras.layers.Layer):
 
     @tf.function(input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)])
     def _beam(self, descriptors, n_beams, length_penalty):
-        """The caption of the highest score that a beam search finds: [B, N, D] -> ids [B, L]."""
+        """The captions of the highest scores that a beam search finds: [B, N, D] -> ids [B, K, L], scores [B, K]."""
         factors = self._factors()
         c, h = (tf.repeat(state, n_beams, axis=0) for state in self._encode(factors, descriptors))  # [B * K, H]
         n_media = tf.shape(descriptors)[0]
@@ -346,7 +355,7 @@ class S2VT(keras.layers.Layer):
             words = tf.gather(words, parent, batch_dims=1) + place * word[..., None]
             return t + 1, self._word_products(factors, tf.reshape(word, [-1])), c, h, lengths, ended, totals, words
 
-        *_, words = tf.while_loop(
+        *_, lengths, _, totals, words = tf.while_loop(
             lambda t, products, c, h, lengths, ended, totals, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
             step,
             (
@@ -360,7 +369,12 @@ class S2VT(keras.layers.Layer):
                 words,
             ),
         )
-        return words[:, 0]  # top_k sorts: the first beam is the best
+        return words, totals / tf.pow(tf.cast(lengths, tf.float32), length_penalty)
+
+
+def _until_end(row):
+    """The word ids of a row int [L], up to the end token -> list."""
+    return row[: np.argmax(row == END)].tolist() if END in row else row.tolist()
 
 
 def _product(x, weights):

@@ -39,6 +39,11 @@ def test_beam_leaves_the_greedy_path():
     descriptors = np.zeros((2, 3, 1), np.float32)
     assert model.generate(descriptors) == [[1], [1]]
     assert model.generate(descriptors, beam_size=2) == [[2], [2]]
+    for length_penalty in (0, 1):  # the end token is a word
+        for found in model.beams(descriptors, 2, length_penalty):
+            assert [ids for ids, _ in found] == [[2], [1]]
+            assert [score for _, score in found] == pytest.approx(np.log([0.36, 0.2]) / 2**length_penalty, abs=1e-6)
+    assert [ids for ids, _ in model.beams(descriptors, 1)[0]] == [[1]]
     assert plain_total(model, descriptors[0], [1]) == pytest.approx(np.log(0.2), abs=1e-6)
     assert plain_total(model, descriptors[0], [2]) == pytest.approx(np.log(0.36), abs=1e-6)
 
