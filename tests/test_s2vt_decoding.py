@@ -66,7 +66,8 @@ def test_beam_of_one_is_greedy():
     model = random_model(rng, n_lstm_step=5)
     descriptors = rng.normal(0, 1, (12, 3, model.dim_image)).astype(np.float32)
     greedy = model._greedy(descriptors).numpy()
-    np.testing.assert_array_equal(model._beam(descriptors, 1, 0.0), greedy)
+    words, _ = model._beam(descriptors, 1, 0.0)  # [B, 1, L]
+    np.testing.assert_array_equal(words[:, 0], greedy)
     ended = (greedy == s2vt_model.END).any(axis=1)
     assert ended.any() and not ended.all()  # both kinds of caption were compared
 
