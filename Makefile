@@ -10,13 +10,16 @@ PHOTOGRAPHS := Flickr8k COCO PASCAL1k
 PRECISION ?= float32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick fuzz crash-test lint format captioner bench bench-scale clean
+.PHONY: help demo explore test test-quick fuzz crash-test lint format captioner bench bench-scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/.installed-demo ## the first picture in a minute, then the whole program on clips that it generates
 	$(RUN) demo.py
+
+explore: $(VENV)/.installed-explore ## the page, alive, at an address of this machine: choose a photograph or a clip, and ask
+	$(RUN) explore.py
 
 test: $(VENV)/.installed-dev ## all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal

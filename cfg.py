@@ -370,6 +370,11 @@ def add_arguments(parser, dataset_required=True, datasets=None, several=False):
         nargs="+" if several else None,
         help=f"the data set{also}",
     )
+    add_set_argument(parser)
+
+
+def add_set_argument(parser):
+    """The flag that changes settings."""
     parser.add_argument(
         "--set",
         action="append",

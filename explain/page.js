@@ -146,15 +146,15 @@ function follow(video) {
   if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
     const next = (_now, about) => {
       if (video !== player) return;
-      atFrame(Math.round(about.mediaTime * data.fps));
+      if (data) atFrame(Math.round(about.mediaTime * data.fps));
       video.requestVideoFrameCallback(next);
     };
     video.requestVideoFrameCallback(next);
   } else {
     const next = () => {
       if (video !== player) return;
-      const frame = Math.floor(video.currentTime * data.fps + 1e-3);
-      if (frame !== state.frame) atFrame(frame);
+      const frame = data && Math.floor(video.currentTime * data.fps + 1e-3);
+      if (data && frame !== state.frame) atFrame(frame);
       requestAnimationFrame(next);
     };
     requestAnimationFrame(next);

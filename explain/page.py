@@ -120,7 +120,7 @@ def about(explanation):
         "full_bar": overlay.FULL_BAR,
         "medium": explanation.path.name,
         "is_video": explanation.is_video,
-        "kind": _kind(explanation.is_video),
+        "kind": kind(explanation.is_video),
         "size": [width, height],
         "box": [top / height, left / width, bottom / height, right / width],
         "fps": explanation.fps,
@@ -169,7 +169,8 @@ def colours():
     return np.round(rows).astype(np.uint8).tobytes()
 
 
-def _kind(is_video):
+def kind(is_video):
+    """What browsers call the content of `encoded`."""
     return "video/mp4" if is_video else "image/jpeg"
 
 

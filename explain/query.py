@@ -15,6 +15,14 @@ MOST_WORDS = 1000  # of a sentence, known or not
 UNKNOWN = ("error", "skip", "nearest")  # what can become of a word that the captioner does not know
 
 
+class UnknownWords(UserError):
+    """Words that the captioner does not know. near: of each the known ones that come near it, dict of lists."""
+
+    def __init__(self, message, near):
+        super().__init__(message)
+        self.near = near
+
+
 @dataclasses.dataclass(frozen=True)
 class Query:
     """The words to explain: `words` [T] with their `ids`, and p_t if the words are the model's own.
@@ -84,9 +92,10 @@ def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
         if len(lost) > MOST_TOLD:
             told.append(f"{len(lost) - MOST_TOLD} more")
         nearest = ", or take the nearest words (--unknown nearest)" if unknown == "error" else ""
-        raise UserError(
+        raise UnknownWords(
             f"the captioner does not know {'; '.join(told)}; change the sentence, leave them out (--unknown skip)"
-            f"{nearest}"
+            f"{nearest}",
+            {word: _near(word, vocabulary) for word in lost[:MOST_TOLD]},
         )
     known = [read_as.get(word, word) for word in words if word not in lost]
     if not known:
@@ -103,8 +112,14 @@ def known_word(word, vocabulary):
     if len(words) != 1:
         raise UserError(f"'{console.shown(word)}' is not one word")
     if words[0] not in vocabulary.ids:
-        raise UserError(f"the captioner does not know {_described(words[0], vocabulary)}; take another word")
+        told = f"the captioner does not know {_described(words[0], vocabulary)}; take another word"
+        raise UnknownWords(told, {words[0]: _near(words[0], vocabulary)})
     return words[0]
+
+
+def _near(word, vocabulary):
+    """The known words that come near an unknown one, in spelling and in use."""
+    return list(dict.fromkeys([*vocabulary.nearest(word), *vocabulary.related.get(word, [])]))
 
 
 def _described(word, vocabulary):

@@ -30,3 +30,13 @@ def no_java(monkeypatch):
 
     monkeypatch.setattr(testing.caption_scores, "tokenize_ptb", missing)
     monkeypatch.setattr(testing.caption_scores, "meteor", missing)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless chromium; without one (browser.needs_chromium) nobody asks for it."""
+    from tests.browser import CHROMIUM
+
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as started, started.chromium.launch(executable_path=CHROMIUM) as running:
+        yield running

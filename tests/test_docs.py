@@ -17,7 +17,7 @@ PAGES = [
     for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), ROOT / "experiments/pretrained/photographs/MODEL_CARD.md")
     if not path.is_relative_to(ROOT / "DATA") or path.name == "README.md"
 ]
-SCRIPTS = ("preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py", "demo.py")
+SCRIPTS = ("preprocessing.py", "run_s2vt.py", "visualization.py", "explore.py", "evaluate_saliency.py", "demo.py")
 BENCHMARKS = ("bench.py", "precision.py", "alternatives.py", "scale.py", "largest.py")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("preprocessing", "run_s2vt", "visualization", "evaluate_saliency", "demo", "caption_saliency")
+SCRIPTS = ("preprocessing", "run_s2vt", "visualization", "explore", "evaluate_saliency", "demo", "caption_saliency")
 # From the top to the ground: a file imports from its own room, and from levels below.
 LEVELS = (
     SCRIPTS,

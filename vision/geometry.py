@@ -92,3 +92,18 @@ def enlarge(maps, height, width, box=None, fill=0.0, every=(1, 1)):
     if inside_y.all() and inside_x.all():
         return pixels
     return np.where(inside_y[:, None] & inside_x, pixels, np.float32(fill))
+
+
+def shares_covered(rectangle, box, grid_height, grid_width):
+    """How much of each cell of a grid over `box` a rectangle covers, both (top, left, bottom, right) -> [Gy, Gx]."""
+    top, left, bottom, right = box
+    rows = _overlap(rectangle[0], rectangle[2], top, bottom, grid_height)
+    columns = _overlap(rectangle[1], rectangle[3], left, right, grid_width)
+    return rows[:, None] * columns
+
+
+def _overlap(start, stop, low, high, n_cells):
+    """The share of each of n cells between low and high that lies between start and stop: [n]."""
+    edges = np.linspace(low, high, n_cells + 1)
+    shared = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
+    return np.clip(shared, 0, None) * n_cells / (high - low)

@@ -7,7 +7,6 @@ import html
 import io
 import json
 import re
-import shutil
 import zlib
 
 import numpy as np
@@ -15,18 +14,15 @@ import pytest
 from PIL import Image
 
 import cfg
-from explain import index_page, overlay, page, render
+from explain import index_page, page, render
 from explain.explanation import Explanation
 from explain.query import Query
-from vision import geometry, media
+from tests.browser import assert_heat, drawn, needs_chromium
+from vision import media
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)> \u202ertl & \"quotes\" 🐕"
-CHROMIUM = shutil.which("chromium")
 N_FRAMES, FPS = 12, 8
 BITS = 4  # of a frame's number, as black and white blocks along its upper edge
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no chromium: docs/commands.md says how to get it"
-)
 
 
 def explanation(path, words, n_frames=None, sentence="a dog runs", box=None, size=(48, 64)):
@@ -124,13 +120,6 @@ def test_the_list_of_pages(picture, clip, tmp_path):
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as started, started.chromium.launch(executable_path=CHROMIUM) as browser:
-        yield browser
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """Open the page of an explanation; at the end nothing was asked for, and nothing complained about."""
@@ -149,28 +138,6 @@ def opened(browser, tmp_path):
     yield show
     assert said == []
     assert [url for url in asked if not url.startswith("blob:")] == [f"file://{tmp_path / 'x.html'}"]
-
-
-def drawn(tab, number=0):
-    """A canvas as it would lie on black: [h, w, 3]."""
-    encoded = tab.evaluate(f"canvases[{number}].toDataURL()").partition(",")[2]
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA"), float)
-    return pixels[..., :3] * pixels[..., 3:] / 255
-
-
-def assert_heat(tab, one, frame, word, number=0):
-    """The heat of the overlay, at five places."""
-    canvas = drawn(tab, number)
-    height, width = canvas.shape[:2]
-    scale = width / one.width
-    box = tuple(scale * side for side in one.box)
-    expected = overlay.heat(np.zeros((height, width, 3), np.uint8), one.maps[frame, word], box)
-    inside = geometry.enlarge(np.ones((1, 1)), height, width, box) > 0
-    for y, x in ((0.5, 0.5), (0.1, 0.9), (0.3, 0.2), (0.7, 0.6), (0.9, 0.35)):
-        place = int(y * height), int(x * width)
-        if inside[place]:
-            np.testing.assert_allclose(canvas[place], expected[place], atol=3)
-    assert abs(canvas - expected)[inside].mean() < 2
 
 
 @needs_chromium

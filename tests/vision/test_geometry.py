@@ -169,3 +169,11 @@ def test_enlarge_takes_any_leading_axes():
         alone = geometry.enlarge(maps[index], 11, 13, (1.5, 2, 9, 12.5), fill=np.inf)
         np.testing.assert_allclose(pixels[index], alone, rtol=1e-6)
     np.testing.assert_array_equal(maps, before)
+
+
+def test_shares_of_cells_that_a_rectangle_covers():
+    box = 10, 20, 30, 60  # 2 x 4 cells of 10 x 10 pixels
+    covered = geometry.shares_covered((15, 25, 30, 50), box, 2, 4)
+    np.testing.assert_allclose(covered, [[0.25, 0.5, 0.5, 0], [0.5, 1, 1, 0]])
+    assert geometry.shares_covered((0, 0, 10, 20), box, 2, 4).max() == 0
+    assert geometry.shares_covered((0, 0, 99, 99), box, 2, 4).min() == 1

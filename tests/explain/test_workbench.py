@@ -1,0 +1,135 @@
+"""What is asked of media on the bench, without a browser."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import caption_saliency
+from explain import attribution, workbench
+from explain.explanation import blank_grid
+from explain.query import as_read
+from system.errors import UserError
+from tests import make_media
+from vision import geometry
+
+pytestmark = pytest.mark.slow
+
+
+def silent(*_):
+    pass
+
+
+@pytest.fixture(scope="module")
+def explain():
+    return caption_saliency.load(settings=("saliency_input_size=224", "beam_size=3"))
+
+
+@pytest.fixture
+def bench(explain, tmp_path):
+    return workbench.Workbench(explain, tmp_path)
+
+
+def lay(bench, name="dog.png", seed=0):
+    path = bench.new_path(name)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 90, 3), np.uint8)).save(path, "PNG")
+    return bench.lay(path, name, silent)
+
+
+def test_a_picture_has_its_captions(bench, explain):
+    found = lay(bench, "a/../b.PNG")
+    assert (found["medium"], found["is_video"], found["kind"]) == ("a/../b.PNG", False, "image/jpeg")
+    scores = [one["score"] for one in found["captions"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    (path,) = bench.folder.iterdir()
+    assert path.name == f"{found['id']}.png"
+    assert explain(path).query.sentence == found["captions"][0]["sentence"]
+
+
+def test_maps_are_those_of_the_command(bench, explain):
+    found = lay(bench)
+    answer = bench.explain(found["id"], "a dog", "error", "cat", silent)
+    one = explain(bench.laid(found["id"]).sight.path, "a dog", instead="cat")
+    about = answer["about"]
+    assert (about["words"], about["medium"]) == (["a, not cat", "dog, not cat"], "dog.png")
+    np.testing.assert_allclose(about["log_q"], one.log_q, atol=1e-3)
+    np.testing.assert_allclose(about["views"][0]["low"], one.raw_maps.min(axis=(0, 2, 3)), rtol=1e-6)
+    assert bench.explain(found["id"], None, "error", None, silent)["about"]["is_own"]
+
+
+@pytest.mark.parametrize("rectangle", [(0.25, 0.5, 1, 0.9), (0, 0, 1, 1), (0.5, 0.5, 0.5001, 0.5001)])
+def test_covering_is_the_mask_of_equation_10(bench, explain, rectangle):
+    found = lay(bench)
+    answer = bench.cover(found["id"], "a dog runs", "error", None, rectangle)
+    laid, saved, query = bench.laid(found["id"]), explain.saved, explain.query("a dog runs")
+    sight = laid.sight
+    cells, grey = sight.cells[0], blank_grid(explain.captioning_extractor)
+    box = [side / of for side, of in zip(sight.box, (60, 90) * 2, strict=True)]
+    covered = geometry.shares_covered(rectangle, box, *cells.shape[:2])
+    scene = attribution.Scene(saved.model, cells, grey, saved.config.pyramid_levels)
+    expected = scene.log_q([np.ones(covered.size), 1 - covered.ravel()], query.ids)  # [2, T]
+    assert answer["words"] == ["a", "dog", "runs"]
+    np.testing.assert_allclose(answer["log_q"], expected, atol=0.01)  # what is read is of 16 bits
+    assert answer["captions"][0] == found["captions"][0]["sentence"]
+    if rectangle == (0, 0, 1, 1):
+        grey_caption = saved.model.generate(explain.grey_reading[None], 3, saved.config.length_penalty)[0]
+        assert answer["captions"][1] == saved.vocabulary.decode(grey_caption)
+        np.testing.assert_allclose(answer["log_q"][1], explain.log_q(explain.grey_reading, query), atol=0.01)
+    if rectangle[0] == rectangle[1] == 0.5:
+        assert answer["captions"][1] == answer["captions"][0]
+
+
+def test_a_clip_is_covered_in_every_frame(bench, explain):
+    path = bench.new_path("clip.mp4")
+    make_media.write_video(path, make_media.noise_frames(7, 48, 64), fps=12)
+    found = bench.lay(path, "clip.mp4", silent)
+    assert found["is_video"] and found["kind"] == "video/mp4"
+    answer = bench.cover(found["id"], "a dog", "error", None, (0, 0, 1, 1))
+    read = as_read(explain.saved, blank_grid(explain.captioning_extractor)[None])
+    np.testing.assert_allclose(answer["log_q"][1], explain.log_q(read, explain.query("a dog")), atol=0.01)
+    counted = []
+    bench.explain(found["id"], "a dog", "error", None, lambda *one: counted.append(one))
+    assert counted[-1] == (7, 7)
+
+
+def test_errors_speak_of_the_owners_names(bench):
+    path = bench.new_path("x.jpg")
+    path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"^holiday\.jpg(?!.*pytest)") as told:
+        bench.lay(path, "holiday.jpg", silent)
+    assert str(bench.folder) not in str(told.value)
+    found = lay(bench)
+    with pytest.raises(UserError, match="does not know 'xyzzy'") as told:
+        bench.explain(found["id"], "a xyzzy dogg", "error", None, silent)
+    assert list(told.value.near) == ["xyzzy", "dogg"] and "dog" in told.value.near["dogg"]
+
+
+def test_the_oldest_medium_makes_room(bench, monkeypatch):
+    monkeypatch.setattr(workbench, "MOST_MEDIA", 2)
+    ids = [lay(bench, seed=seed)["id"] for seed in range(3)]
+    assert {path.stem for path in bench.folder.iterdir()} == set(ids[1:])
+    with pytest.raises(UserError, match="no longer on the bench"):
+        bench.cover(ids[0], "a dog", "error", None, (0, 0, 1, 1))
+
+
+def test_work_ends_where_nobody_listens(bench):
+    class Gone(Exception):
+        pass
+
+    def stop(done, total):
+        if done == 1:
+            raise Gone
+
+    path = bench.new_path("x.png")
+    Image.new("RGB", (8, 8)).save(path)
+    with pytest.raises(Gone):
+        bench.lay(path, "x.png", stop)
+    assert not bench.media
+
+
+NAMES = {"x.JPG": ".jpg", "x": "", "../../x.sh/y": "", "x.\u0444": "", "x.toolong": "", ".mp4": ".mp4"}
+
+
+@pytest.mark.parametrize("name, ending", NAMES.items(), ids=ascii)
+def test_of_a_name_only_the_ending_is_believed(bench, name, ending):
+    path = bench.new_path(name)
+    assert path.parent == bench.folder and path.suffix == ending

@@ -1,0 +1,201 @@
+"""The live page from end to end: the command, a browser, and a photograph that is chosen in it."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import caption_saliency
+from tests import commands, make_media
+from tests.browser import assert_heat, drawn, needs_chromium
+
+pytest.importorskip("uvicorn", reason="explore.py's packages are not installed")
+pytestmark = pytest.mark.slow
+SETTINGS = ("saliency_input_size=128", "beam_size=3")  # 4 x 4 cells
+HOSTILE = "<b>&'\"\u202e \u00e9\U0001f415.png"
+PATIENCE = 60_000  # milliseconds
+
+
+@contextlib.contextmanager
+def explored(folder, *arguments):
+    """Context manager: explore.py in a process of its own -> (process, address)."""
+    command = [sys.executable, commands.ROOT / "explore.py", "--port", "0", *commands.settings(*SETTINGS), *arguments]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            line = process.stdout.readline()
+            yield process, re.search(r"http://127\.0\.0\.1:\d+", line)[0]
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with explored(tmp_path_factory.mktemp("temporary")) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def explain():
+    return caption_saliency.load(settings=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("media") / HOSTILE
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def tab(browser, address):
+    """The page, opened; at the end it has asked only its own server, and nothing complained."""
+    said, asked = [], []
+    tab = browser.new_page(viewport={"width": 1000, "height": 1200})
+    tab.set_default_timeout(PATIENCE)
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(address)
+    tab.wait_for_selector("body[data-alive]")
+    yield tab
+    tab.close()
+    assert said == []
+    assert [url for url in asked if not url.removeprefix("blob:").startswith(f"{address}/")] == []
+
+
+def choose(tab, path):
+    tab.set_input_files("#file", path)
+    tab.wait_for_selector("body[data-ready][data-busy=no]")
+
+
+def ask(tab, sentence, instead=""):
+    tab.fill("#instead", instead)
+    tab.fill("#sentence", sentence)
+    tab.press("#sentence", "Enter")
+    tab.wait_for_selector("body[data-busy=no]")
+
+
+@needs_chromium
+def test_a_photograph(tab, explain, photograph):
+    choose(tab, photograph)
+    own = explain(photograph)
+    captions = tab.locator("#captions button").all_inner_texts()
+    assert len(captions) == 3 and captions[0] == own.query.sentence
+    assert tab.locator("#title").text_content() == f"{HOSTILE}: “{captions[0]}” (the captioner\u2019s own caption)"
+    assert_heat(tab, own, 0, int(np.argmax(own.gain)))
+
+    ask(tab, "A dog runs!")
+    one = explain(photograph, "A dog runs!")
+    for word in range(3):
+        tab.hover(f"#words button:nth-child({word + 1})")
+        assert_heat(tab, one, 0, word)
+
+    ask(tab, "a dog runs", instead="dog=cat")
+    assert tab.locator("#words button").all_inner_texts() == ["dog, not cat"]
+    assert_heat(tab, explain(photograph, "a dog runs", instead="dog=cat"), 0, 0)
+
+    tab.click("#captions button >> nth=1")
+    tab.wait_for_selector("body[data-busy=no]")
+    assert captions[1] in tab.inner_text("#title")
+
+
+@needs_chromium
+def test_words_that_it_does_not_know(tab, photograph):
+    choose(tab, photograph)
+    tab.fill("#sentence", "a runn")
+    offered = tab.locator("#completions option").evaluate_all("(options) => options.map((one) => one.value)")
+    assert "a running" in offered and all(one.startswith("a runn") for one in offered)
+    ask(tab, "a dogg runs")
+    assert "does not know “dogg”" in tab.inner_text("#near")
+    tab.click("#near button:text-is('dog')")
+    tab.wait_for_selector("body[data-busy=no]")
+    assert tab.input_value("#sentence") == "a dog runs" and "“a dog runs”" in tab.inner_text("#title")
+    assert tab.inner_text("#near") == ""
+    ask(tab, "a dog " * 40)
+    assert tab.inner_text("#doing").startswith("the sentence has 80 words; this captioner takes at most")
+
+
+@needs_chromium
+def test_covering(tab, explain, photograph):
+    choose(tab, photograph)
+    ask(tab, "a dog runs")
+    before = drawn(tab)
+    tab.check("#covering")
+    tab.locator("#heat").scroll_into_view_if_needed()
+    box = tab.locator("#heat").bounding_box()
+    tab.mouse.move(box["x"] + 1, box["y"] + 1)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] + 90, box["y"] + box["height"] + 90, steps=3)  # beyond the edge: to it
+    tab.mouse.up()
+    tab.wait_for_selector("#changes table")
+    rows = [row.split("\t") for row in tab.locator("#changes tr").all_inner_texts()]
+    words, was, covered, changed = zip(*(row[:4] for row in rows[1:]), strict=True)
+    one = explain(photograph, "a dog runs")
+    assert words == ("a", "dog", "runs")
+    np.testing.assert_allclose(np.array(was, float), one.log_q, atol=0.006)
+    np.testing.assert_allclose(np.array(covered, float), one.grey_log_q, atol=0.1)  # but for the edge
+    np.testing.assert_allclose(np.array(changed, float), -one.gain, atol=0.1)
+    np.testing.assert_array_equal(drawn(tab), before)
+    tab.click("#uncover")
+    assert tab.locator(".cover:visible").count() == 0 and tab.inner_text("#changes") == ""
+
+    tab.focus("#picture")  # by keyboard: from cell (3, 3) to cell (1, 1) of 4 x 4
+    tab.keyboard.press("ArrowDown")
+    for key in ("c", "ArrowUp", "ArrowUp", "ArrowLeft", "ArrowLeft", "c"):
+        tab.keyboard.press(key)
+    tab.wait_for_selector("#changes table")
+    cover, box = (tab.locator(name).first.bounding_box() for name in (".cover", "#heat"))
+    assert cover["width"] == pytest.approx(0.75 * box["width"], abs=1)
+    assert cover["y"] == pytest.approx(box["y"], abs=1)
+
+
+@needs_chromium
+def test_a_clip_and_what_is_no_picture(tab, explain, photograph, tmp_path):
+    clip = make_media.write_video(tmp_path / "clip.mp4", make_media.noise_frames(9, 48, 64), fps=12)
+    choose(tab, clip)
+    ask(tab, "a dog runs")
+    one = explain(clip, "a dog runs")
+    word = int(np.argmax(one.gain))
+    assert_heat(tab, one, 0, word)
+    tab.keyboard.press("Escape")
+    tab.focus("#play")
+    tab.keyboard.press(".")
+    tab.wait_for_selector("body[data-frame='1']")
+    tab.hover(f"#words button:nth-child({word + 1})")
+    assert_heat(tab, one, 1, word)
+    (tmp_path / "text.jpg").write_text("no picture")
+    tab.set_input_files("#file", tmp_path / "text.jpg")
+    tab.wait_for_selector("body[data-busy=no]")
+    assert tab.inner_text("#doing").startswith("text.jpg")
+    assert tab.locator("#explanation").is_hidden()
+    choose(tab, photograph)  # after an error, and after a clip
+    assert tab.locator("#time").is_hidden() and tab.locator("#picture img").count() == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_its_temporary_folder_goes_with_it(tmp_path, end):
+    with explored(tmp_path) as (process, _):
+        assert any(Path(tmp_path).iterdir())
+        process.send_signal(end)
+        assert process.wait(30) == 0
+    assert not list(Path(tmp_path).iterdir())
+    assert tempfile.gettempdir() != str(tmp_path)
+
+
+def test_a_port_that_is_taken_is_told_before_the_work(tmp_path):
+    import socket
+
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        said = commands.run("explore.py", "--port", port, cwd=tmp_path, status=2)
+    assert re.search(rf"error: port {port} cannot be had \(.*\): name another one with --port", said)
+    assert "name another one" in commands.run("explore.py", "--port", "99999", cwd=tmp_path, status=2)
