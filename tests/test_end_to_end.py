@@ -56,7 +56,9 @@ def test_all_stages_from_another_folder(tmp_path):
     assert json.loads((experiment / "saliency_scores-COCO.json").read_text())["scores"]["square"]["n"] == 2
 
 
-@pytest.mark.parametrize("script", ["preprocessing.py", "run_s2vt.py", "visualization.py", "evaluate_saliency.py"])
+@pytest.mark.parametrize(
+    "script", ["preprocessing.py", "run_s2vt.py", "visualization.py", "explore.py", "evaluate_saliency.py"]
+)
 def test_help_does_not_start_tensorflow(script, tmp_path):
     command = [sys.executable, "-X", "importtime", ROOT / script, "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
