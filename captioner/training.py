@@ -352,6 +352,8 @@ def train(trainer):
     config, experiment = trainer.config, Path(trainer.config.experiment)
     experiment.mkdir(parents=True, exist_ok=True)
     loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
+    if trainer.step:  # a run that was killed after its last checkpoint left those before it
+        remove_surplus(experiment, config.max_to_keep)
     scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
     progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
     with interrupt_flag() as interrupted, scalars.as_default(), progress:

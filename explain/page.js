@@ -142,19 +142,21 @@ function seek(frame) {
   player.currentTime = (Math.min(Math.max(frame, 0), nFrames() - 1) + 0.5) / data.fps; // the middle of a frame's time
 }
 
+// Which frame is on the screen at a time. Browsers say when it began or, after a seek, the time that was asked for.
+const frameAt = (seconds) => Math.floor(seconds * data.fps + 0.25);
+
 function follow(video) {
   if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
     const next = (_now, about) => {
       if (video !== player) return;
-      if (data) atFrame(Math.round(about.mediaTime * data.fps));
+      if (data) atFrame(frameAt(about.mediaTime));
       video.requestVideoFrameCallback(next);
     };
     video.requestVideoFrameCallback(next);
   } else {
     const next = () => {
       if (video !== player) return;
-      const frame = data && Math.floor(video.currentTime * data.fps + 1e-3);
-      if (data && frame !== state.frame) atFrame(frame);
+      if (data && frameAt(video.currentTime) !== state.frame) atFrame(frameAt(video.currentTime));
       requestAnimationFrame(next);
     };
     requestAnimationFrame(next);

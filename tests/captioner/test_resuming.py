@@ -117,6 +117,14 @@ def test_more_epochs_keep_the_checkpoint_that_was_the_last(copied):
     assert loss_rows(copied)[:, 0].tolist() == [*DUE, 26, 28]
 
 
+def test_checkpoints_that_a_run_killed_at_its_end_has_left_are_removed(copied):
+    """It wrote the last one, and had no time to make room."""
+    ended = training.resume(config_of("copied"), ["max_to_keep=1"])
+    assert ended.step == ended.last_step
+    best = training.train(ended)
+    assert set(checkpoint.steps(copied)) == {24, best}
+
+
 def test_what_resuming_may_not_change_is_refused(copied):
     before = content(copied)
     for assignment in ("dim_hidden=16", "batch_size=2", "learning_rate=1", "seed=1", "cell_clip=1"):
