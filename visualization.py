@@ -19,6 +19,8 @@ import collections
 import contextlib
 from pathlib import Path
 
+import numpy as np
+
 import caption_saliency
 import cfg
 from system import console, device, errors, files
@@ -137,7 +139,9 @@ def tell(explained):
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
-    gains = (f"{word} {gain:.1f}" for word, gain in zip(explained.words, explained.gain, strict=True))
+    gains = (
+        f"{word} {round(float(gain), 1) + 0:.1f}" for word, gain in zip(explained.words, explained.gain, strict=True)
+    )
     print(f"from the picture, in nats: {', '.join(gains)}")
     for note in query.notes:
         print(note)

@@ -20,7 +20,7 @@ async function asked(path, body, headers, doing) {
     let last = {};
     for await (const told of linesOf(response)) {
       if (own !== answering) return null;
-      if ("waiting" in told) tellDoing(`${told.waiting} before you`, true);
+      if (told.waiting) tellDoing(`waiting: ${told.waiting} before this one`, true);
       if ("done" in told) tellProgress(doing, told.done, told.of);
       last = told;
     }
@@ -69,47 +69,47 @@ function tellDoing(text, isBusy) {
 }
 
 function tellProgress(doing, done, total) {
-  byId("doing").textContent = doing;
-  if (done) Object.assign(byId("progress"), { value: done, max: total });
+  byId("doing").textContent = done ? `${doing}: ${done} of ${total}` : doing;
+  if (done) Object.assign(byId("progress"), { max: total, value: done });
 }
 
 // ---------------------------------------------------------------------------------------------- a medium
 
 async function lay(file) {
-  [laid, question] = [null, null];
-  byId("asking").hidden = byId("explanation").hidden = byId("covered").hidden = true;
-  delete document.body.dataset.ready;
   const found = await asked("/media", file, { "X-Name": encodeURIComponent(file.name) }, `looking at ${file.name}`);
   if (!found) return;
-  laid = found;
-  const content = await (await fetch(`/media/${laid.id}`)).blob();
-  data = null;
+  const content = await (await fetch(`/media/${found.id}`)).blob();
+  [laid, question, data] = [found, null, null];
+  byId("explanation").hidden = byId("covered").hidden = true;
+  delete document.body.dataset.ready;
   showMedium(URL.createObjectURL(content), laid.is_video, laid.medium);
-  byId("captions").replaceChildren(...laid.captions.map(({ sentence, score }, k) => {
-    const line = element("li"), button = element("button", sentence || "(nothing)");
+  byId("captions").replaceChildren(...laid.captions.map(({ sentence, score }) => {
+    const button = element("button", sentence || "(nothing)");
     button.type = "button";
+    button.append(element("small", number(score, 2), "score"));
     button.addEventListener("click", () => {
-      Object.assign(byId("sentence"), { value: sentence });
       byId("instead").value = "";
-      explain(k ? sentence : null); // its own caption: equation (5)
+      explain(sentence);
     });
-    line.append(button, element("span", score.toFixed(2), "score"));
-    return line;
+    return button;
   }));
   byId("asking").hidden = false;
-  byId("sentence").value = byId("instead").value = "";
-  await explain(null);
+  byId("instead").value = "";
+  await explain(laid.captions[0].sentence);
 }
 
 // ---------------------------------------------------------------------------------------------- a sentence
 
 async function explain(sentence) {
   byId("near").replaceChildren();
-  uncover();
-  const own = { medium: laid.id, sentence, instead: byId("instead").value.trim() || null }, start = performance.now();
-  const found = await asked("/explain", JSON.stringify(own), {}, "computing the maps");
+  byId("sentence").value = sentence;
+  const isOwn = sentence === laid.captions[0].sentence; // then its own distribution is explained: equation (5)
+  const own = { medium: laid.id, sentence: isOwn ? null : sentence, instead: byId("instead").value.trim() || null };
+  const start = performance.now(), found = await asked("/explain", JSON.stringify(own), {}, "computing the maps");
   if (!found) return;
   question = own;
+  uncover();
+  laid.captions.forEach((caption, k) => byId("captions").children[k].setAttribute("aria-current", String(caption.sentence === sentence)));
   await present(found.about, found.maps);
   byId("covered").hidden = false;
   document.body.dataset.milliseconds = Math.round(performance.now() - start);
@@ -131,8 +131,8 @@ function tellNear(near) { // unknown words, each with the known ones that come n
 
 function take(word, known) {
   const replaced = (text) => text.split(/(\s+|=)/).map((part) => (part.toLowerCase().startsWith(word) ? known : part)).join("");
-  for (const name of ["sentence", "instead"]) byId(name).value = replaced(byId(name).value);
-  explain(byId("sentence").value.trim() || null);
+  byId("instead").value = replaced(byId("instead").value);
+  explain(replaced(byId("sentence").value));
 }
 
 function complete() { // the last word, from the vocabulary, whose words come by how often captions have them
@@ -167,6 +167,8 @@ function uncover() {
   byId("uncover").hidden = true;
 }
 
+const isCovering = () => document.body.classList.contains("covering");
+
 function between([y1, x1], [y2, x2]) {
   const inside = (share) => Math.min(Math.max(share, 0), 1);
   return [Math.min(y1, y2), Math.min(x1, x2), Math.max(y1, y2), Math.max(x1, x2)].map(inside);
@@ -183,28 +185,35 @@ async function cover(rectangle) {
 
 function tellChanges({ captions, words, log_q }) {
   const table = element("table"), body = element("tbody"), head = element("tr");
-  for (const title of ["log q, in nats", "before", "covered", "change"]) head.append(element("th", title));
+  for (const title of ["", "before", "covered", "change"]) head.append(element("th", title));
+  table.append(element("caption", `log q of the words of “${data.sentence}”, in nats`), body);
   body.append(head);
-  const most = Math.max(1, ...words.map((_, k) => Math.abs(log_q[1][k] - log_q[0][k])));
+  const changes = words.map((_, k) => rounded(rounded(log_q[1][k], 2) - rounded(log_q[0][k], 2), 2));
+  const most = Math.max(1, ...changes.map(Math.abs));
   words.forEach((word, k) => {
-    const change = log_q[1][k] - log_q[0][k], line = element("tr", undefined, change > 0 ? "rise" : ""), share = element("td", undefined, "share");
-    share.append(bar(Math.abs(change) / most));
-    const numbers = [log_q[0][k], log_q[1][k], change].map((value) => element("td", value.toFixed(2)));
-    line.append(element("th", word), ...numbers, share);
+    const line = element("tr"), values = [log_q[0][k], log_q[1][k], changes[k]];
+    const sides = [-1, 1].map((sign) => {
+      const side = element("td", undefined, sign < 0 ? "share fall" : "share rise");
+      side.append(bar((sign * changes[k]) / most));
+      return side;
+    });
+    line.append(element("th", word), ...values.map((value) => element("td", number(value, 2))), ...sides);
     body.append(line);
   });
-  table.append(body);
-  const said = captions[0] === captions[1] ? "It still says" : `Instead of “${captions[0]}” it says`;
-  byId("changes").replaceChildren(element("p", `${said} “${captions[1]}”.`), table);
+  const [before, after] = captions.map((caption) => `“${caption}”`);
+  const frames = data.is_video ? "It is covered in every frame. " : "";
+  const said = before === after ? `The captioner’s own caption stays ${before}.` : `The captioner’s own caption was ${before}, now it is ${after}.`;
+  byId("changes").replaceChildren(element("p", `${frames}${said} The maps above are those of the whole picture.`), table);
 }
 
 function coverCell() { // the first, then the opposite corner
   if (!Array.isArray(state.cell)) return;
-  if (!cornerCell) { cornerCell = state.cell; byId("changes").textContent = "Now the opposite corner."; return; }
+  if (!cornerCell) { cornerCell = state.cell; byId("how").textContent = "Now the opposite corner: c again."; return; }
   const [, , height, width] = view.about.shape, [top, left, bottom, right] = data.box, cells = [cornerCell, state.cell];
   const [low, high] = [Math.min, Math.max].map((edge) => [0, 1].map((k) => edge(cells[0][k], cells[1][k])));
   const y = (row) => top + (row / height) * (bottom - top), x = (column) => left + (column / width) * (right - left);
   cornerCell = null;
+  byId("how").textContent = "";
   cover([y(low[0]), x(low[1]), y(high[0] + 1), x(high[1] + 1)]);
 }
 
@@ -214,7 +223,11 @@ function listenAlive() {
   byId("stage").after(byId("covered"));
   byId("stop").addEventListener("click", () => answering?.abort());
   byId("choose").addEventListener("submit", (event) => event.preventDefault());
-  byId("file").addEventListener("change", () => byId("file").files.length && lay(byId("file").files[0]));
+  byId("file").addEventListener("change", () => {
+    const [file] = byId("file").files;
+    byId("file").value = ""; // the same one may be chosen again
+    if (file) lay(file);
+  });
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
@@ -227,7 +240,7 @@ function listenAlive() {
   });
   for (const canvas of canvases) {
     canvas.addEventListener("pointerdown", (event) => {
-      if (!byId("covering").checked) return;
+      if (!isCovering()) return;
       corner = shareOf(event, canvas);
       canvas.setPointerCapture(event.pointerId);
     });
@@ -239,7 +252,11 @@ function listenAlive() {
       cover(rectangle);
     });
   }
-  byId("covering").addEventListener("change", () => document.body.classList.toggle("covering", byId("covering").checked));
+  byId("covering").addEventListener("click", () => {
+    document.body.classList.toggle("covering", !isCovering());
+    byId("covering").setAttribute("aria-pressed", String(isCovering()));
+    byId("how").textContent = isCovering() ? "Draw a rectangle over the picture; by keyboard: c in one of its cells, c in another." : "";
+  });
   byId("uncover").addEventListener("click", uncover);
   byId("picture").addEventListener("keydown", (event) => event.key === "c" && coverCell());
 }

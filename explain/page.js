@@ -2,14 +2,19 @@
 // which finds it in itself, and the live one, which asks for it.
 
 const byId = (id) => document.getElementById(id);
-const state = { held: [], preview: null, frame: 0, cell: null, colours: 0, opacity: 0.75, pair: "difference" };
+const state = { held: [], preview: null, first: null, frame: 0, cell: null, colours: 0, opacity: 0.75, pair: "beside" };
 let data; // what page.py's about() says
 let views = []; // of each method and normalization
 let view; // the one that is shown
 let colours; // uint8 [maps, 256, 3]
 let medium; // the <img> or <video>
 let player = null; // the <video>
-const shownWords = () => (state.preview !== null ? [state.preview] : state.held);
+
+function shownWords() { // the one under the mouse, those that are held, or at first the one that owes most to the picture
+  if (state.preview !== null) return [state.preview];
+  return state.held.length || state.first === null ? state.held : [state.first];
+}
+
 const isBeside = () => shownWords().length === 2 && state.pair === "beside";
 
 function element(name, content, className) {
@@ -42,7 +47,7 @@ function choosePalettes() {
   const own = (k) => colours.subarray(768 * k, 768 * (k + 1));
   palettes = {
     one: paletteOf(own(state.colours), state.opacity, (level) => level / 255),
-    two: paletteOf(own(data.colour_maps.length - 1), state.opacity, (level) => Math.abs(2 * level - 255) / 255),
+    two: paletteOf(own(data.colour_maps.length - 1), state.opacity, (level) => Math.min(Math.abs(level - 127.5) / 80, 1)),
   };
 }
 
@@ -60,11 +65,20 @@ function drawHeat() {
   } else {
     heats[0].draw(one || null, palettes.one);
   }
+  drawLegend(two && !beside ? "two" : "one", words);
+}
+
+function drawLegend(kind, words) {
+  const [low, canvas, high] = byId("legend").children, pen = canvas.getContext("2d"), image = pen.createImageData(256, 1);
+  new Uint32Array(image.data.buffer).set(palettes[kind]);
+  pen.putImageData(image, 0, 0);
+  [low.textContent, high.textContent] = kind === "two" ? [data.words[words[1]], data.words[words[0]]] : ["low", "high, for each word by itself"];
 }
 
 // ---------------------------------------------------------------------------------------------- words
 
-const nats = (value) => `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(1)} nats`;
+const rounded = (value, digits) => Number(value.toFixed(digits)) + 0; // no −0
+const number = (value, digits = 1) => rounded(value, digits).toFixed(digits).replace("-", "−");
 let buttons = [];
 
 function makeButtons() {
@@ -72,7 +86,7 @@ function makeButtons() {
     const button = element("button", word);
     button.append(bar(data.gain[k] / data.full_bar));
     button.type = "button";
-    button.setAttribute("aria-label", `${word}, ${nats(data.gain[k])} from the picture`);
+    button.setAttribute("aria-label", `${word}: the picture adds ${number(data.gain[k])} nats`);
     button.addEventListener("mouseenter", () => preview(k));
     button.addEventListener("mouseleave", () => preview(null));
     button.addEventListener("click", () => hold(k));
@@ -87,23 +101,23 @@ function preview(word) {
 }
 
 function hold(word) {
-  const at = state.held.indexOf(word);
-  if (at >= 0) state.held.splice(at, 1);
-  else state.held = [...state.held.slice(-1), word]; // at most two
-  state.preview = null;
+  const isHeld = state.held.includes(word);
+  state.held = isHeld ? state.held.filter((one) => one !== word) : [...state.held.slice(-1), word]; // at most two
+  state.preview = isHeld && buttons[word].matches(":hover") ? word : null;
+  state.first = null;
   refresh();
 }
 
 function walk(step) {
   const n = data.words.length, from = state.held.length ? state.held[state.held.length - 1] : step > 0 ? -1 : 0;
   state.held = [(from + step + n) % n];
-  state.preview = null;
+  Object.assign(state, { preview: null, first: null });
   refresh();
   buttons[state.held[0]].focus();
 }
 
 function letGo() {
-  Object.assign(state, { held: [], preview: null });
+  Object.assign(state, { held: [], preview: null, first: null });
   refresh();
 }
 
@@ -114,15 +128,16 @@ function told() {
     if (isBeside()) return `${names[0]} beside ${names[1]}`;
     return `${names[0]} (red) less ${names[1]} (blue): where the one map is above the other`;
   }
-  const [word] = words;
-  let line = `${names[0]}: log q ${nats(data.log_q[word])}, of which ${nats(data.gain[word])} come from the picture`;
-  if (player) line += `; most salient at ${(mostSalient(word) / data.fps).toFixed(2)} s, frame ${mostSalient(word) + 1}`;
+  const [word] = words, grey = data.log_q[word] - data.gain[word], what = data.is_contrast ? "difference of log q" : "log q";
+  const [without, with_, gain] = [grey, data.log_q[word], data.gain[word]].map((value) => number(value));
+  let line = `${names[0]}: ${what} ${without} without the picture, ${with_} with it: the picture adds ${gain} nats`;
+  if (player) line += `; most salient at ${seconds(mostSalient(word))}, frame ${mostSalient(word) + 1}`;
   return line;
 }
 
 // ---------------------------------------------------------------------------------------------- time
 
-const nFrames = () => view.about.shape[0];
+const nFrames = () => view.about.shape[0], seconds = (frame) => `${(frame / data.fps).toFixed(2)} s`;
 let strips = [];
 
 function mostSalient(word) {
@@ -164,14 +179,18 @@ function follow(video) {
 }
 
 function makeStrips() {
-  strips.forEach(({ strip }) => strip.remove());
-  strips = data.words.map((word) => {
-    const strip = element("div", undefined, "strip"), heat = element("canvas"), mark = element("i");
+  strips.forEach(({ track, name }) => { track.remove(); name.remove(); });
+  strips = data.words.map((word, k) => {
+    const track = element("div", undefined, "track"), heat = element("canvas"), mark = element("i");
+    const name = element("button", word);
+    name.type = "button";
+    name.tabIndex = -1; // the words above are there for the keyboard
+    name.addEventListener("click", () => hold(k));
     heat.setAttribute("role", "img");
-    mark.title = "most salient here";
-    strip.append(heat, mark, element("span", word));
-    byId("strips").append(strip);
-    return { strip, heat, mark };
+    track.append(heat, mark);
+    byId("names").append(name);
+    byId("tracks").append(track);
+    return { track, heat, mark, name };
   });
 }
 
@@ -180,7 +199,7 @@ function drawStrips() {
   strips.forEach(({ heat, mark }, word) => {
     const values = curves.map((row) => row[word]), low = Math.min(...values), high = Math.max(...values);
     Object.assign(heat, { width: values.length, height: 1 });
-    heat.setAttribute("aria-label", `“${data.words[word]}” is most salient at ${(mostSalient(word) / data.fps).toFixed(2)} s`);
+    heat.setAttribute("aria-label", `“${data.words[word]}” is most salient at ${seconds(mostSalient(word))}`);
     const pen = heat.getContext("2d"), image = pen.createImageData(values.length, 1);
     const levels = values.map((value) => (high > low ? Math.round((255 * (value - low)) / (high - low)) : 0));
     new Uint32Array(image.data.buffer).set(levels.map((level) => palette[level]));
@@ -189,10 +208,15 @@ function drawStrips() {
   });
 }
 
+function toPeak() {
+  const [word] = shownWords();
+  if (word !== undefined) seek(mostSalient(word));
+}
+
 const toggle = () => (player.paused ? player.play() : player.pause());
 
 function toFrame(event) { // a click into the strips
-  const box = byId("strips").getBoundingClientRect();
+  const box = byId("tracks").getBoundingClientRect();
   seek(Math.floor(((event.clientX - box.left) / box.width) * nFrames()));
 }
 
@@ -211,6 +235,12 @@ function atPlace(event) {
   drawPlace();
 }
 
+function leavePlace(event) {
+  if (event.pointerType !== "mouse") return; // a finger leaves when it is lifted
+  state.cell = null;
+  drawPlace();
+}
+
 function moveCell(down, right) {
   const [, , height, width] = view.about.shape, from = Array.isArray(state.cell) ? state.cell : null;
   const clip = (value, n) => Math.min(Math.max(value, 0), n - 1);
@@ -221,7 +251,7 @@ function moveCell(down, right) {
 function drawPlace() {
   const { cell } = state, marks = document.querySelectorAll(".cell");
   marks.forEach((mark) => (mark.hidden = !Array.isArray(cell)));
-  if (!cell) { byId("place").replaceChildren(); return; }
+  if (!cell) { byId("place").replaceChildren(); return; } // nothing is pointed at
   byId("place").setAttribute("aria-live", player && !player.paused ? "off" : "polite");
   if (cell === "outside") {
     byId("place").replaceChildren(element("p", "The captioner does not see this place."));
@@ -233,11 +263,14 @@ function drawPlace() {
     top: `${100 * top + row * size[0]}%`, left: `${100 * left + column * size[1]}%`, height: `${size[0]}%`, width: `${size[1]}%`,
   }));
   const table = element("table"), body = element("tbody"), at = row * width + column;
-  table.append(element("caption", `Here, in cell ${row + 1}, ${column + 1}, in nats:`), body);
+  const head = element("tr");
+  head.append(element("td"), element("td", "map", "share"), element("td", "raw"));
+  body.append(head);
+  table.append(element("caption", `Here, in row ${row + 1}, column ${column + 1}`), body);
   data.words.forEach((word, k) => {
     const line = element("tr"), share = element("td", undefined, "share");
     share.append(bar(mapOf(view, view.maps, state.frame, k)[at] / 255));
-    line.append(element("th", word), share, element("td", rawAt(view, state.frame, k, at).toFixed(2)));
+    line.append(element("th", word), share, element("td", number(rawAt(view, state.frame, k, at), 2)));
     body.append(line);
   });
   byId("place").replaceChildren(table);
@@ -246,6 +279,7 @@ function drawPlace() {
 // ---------------------------------------------------------------------------------------------- all of it
 
 function refresh() {
+  if (!data) return; // nothing is explained (yet)
   const words = shownWords();
   buttons.forEach((button, k) => {
     button.setAttribute("aria-pressed", String(state.held.includes(k)));
@@ -256,17 +290,19 @@ function refresh() {
   if (byId("told").textContent !== line) byId("told").textContent = line;
   if (player) {
     byId("playhead").style.left = `${(100 * (state.frame + 0.5)) / nFrames()}%`;
-    byId("clock").textContent = `frame ${state.frame + 1} of ${nFrames()}, ${(state.frame / data.fps).toFixed(2)} s`;
-    strips.forEach(({ strip }, k) => strip.classList.toggle("held", words.includes(k)));
+    byId("clock").textContent = `frame ${state.frame + 1} of ${nFrames()}, ${seconds(state.frame)}`;
+    byId("peak").hidden = words.length !== 1;
+    if (words.length === 1) byId("peak").textContent = `to the most salient frame, ${mostSalient(words[0]) + 1}`;
+    strips.forEach(({ track, name }, k) => [track, name].forEach((one) => one.classList.toggle("held", words.includes(k))));
   }
   drawHeat();
-  if (state.cell) drawPlace();
+  drawPlace();
   Object.assign(document.body.dataset, { frame: state.frame, words: words.join(" ") }); // what is on the canvas
 }
 
 function keys(event) {
   if (!data || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("form, summary")) return;
-  const overPicture = event.target.closest(".picture"), onButton = event.target.closest("button");
+  const overPicture = event.target.closest(".picture"), onButton = event.target.closest("button:focus-visible");
   const actions = {
     ArrowRight: () => (overPicture ? moveCell(0, 1) : walk(1)),
     ArrowLeft: () => (overPicture ? moveCell(0, -1) : walk(-1)),
@@ -276,7 +312,8 @@ function keys(event) {
   if (player) {
     actions[","] = () => seek(state.frame - 1);
     actions["."] = () => seek(state.frame + 1);
-    if (!onButton) actions[" "] = toggle; // on a button space presses that
+    actions.m = toPeak;
+    if (!onButton) actions[" "] = toggle; // on a button that has the keyboard's focus space presses that
   }
   if (actions[event.key]) {
     actions[event.key]();
@@ -304,15 +341,17 @@ function listen() {
   for (const name of ["method", "normalization"]) byId(name).addEventListener("change", chooseView);
   for (const canvas of canvases) {
     for (const kind of ["pointermove", "pointerdown"]) canvas.addEventListener(kind, atPlace);
+    canvas.addEventListener("pointerleave", leavePlace);
   }
   byId("play").addEventListener("click", toggle);
   byId("back").addEventListener("click", () => seek(state.frame - 1));
   byId("forth").addEventListener("click", () => seek(state.frame + 1));
-  byId("strips").addEventListener("pointerdown", (event) => {
+  byId("peak").addEventListener("click", toPeak);
+  byId("tracks").addEventListener("pointerdown", (event) => {
     toFrame(event);
-    byId("strips").setPointerCapture(event.pointerId);
+    byId("tracks").setPointerCapture(event.pointerId);
   });
-  byId("strips").addEventListener("pointermove", (event) => event.buttons && toFrame(event));
+  byId("tracks").addEventListener("pointermove", (event) => event.buttons && toFrame(event));
   document.addEventListener("keydown", keys);
 }
 
@@ -320,7 +359,7 @@ function showMedium(source, isVideo, name) {
   medium?.remove();
   medium = element(isVideo ? "video" : "img");
   player = isVideo ? medium : null;
-  byId("time").hidden = !isVideo;
+  byId("time").hidden = byId("help-time").hidden = !isVideo;
   if (isVideo) {
     Object.assign(medium, { muted: true, playsInline: true, loop: true, preload: "auto" });
     medium.setAttribute("aria-label", name);
@@ -351,7 +390,9 @@ async function present(about, maps) {
   makeButtons();
   if (player) makeStrips();
   state.frame = Math.min(state.frame, data.views[0].shape[0] - 1);
-  state.held = [data.gain.indexOf(Math.max(...data.gain))]; // the word that owes most to the picture
+  byId("pair").closest("label").hidden = data.words.length < 2;
+  byId("full-bar").textContent = data.full_bar;
+  Object.assign(state, { held: [], first: data.gain.indexOf(Math.max(...data.gain)) });
   byId("explanation").hidden = false;
   chooseView();
   document.body.dataset.ready = "yes";

@@ -27,7 +27,7 @@ SCRIPTS = ("heat.js", "page.js")
 MOST_SIDE = {True: 640, False: 1280}  # pixels of a video, and of an image, in the page
 QUALITY = 85  # of the image, as JPEG
 COLOUR_MAPS = ("turbo", "viridis", "magma")  # the overlay's own, and two that the colour-blind can read
-DIFFERENCE = "coolwarm"
+DIFFERENCE = "bwr"
 LARGEST = 10 << 20  # bytes of a page; the medium of a larger one lies beside it
 
 
@@ -113,6 +113,7 @@ def about(explanation):
     return {
         "sentence": query.sentence,
         "is_own": query.is_own,
+        "is_contrast": query.against is not None,
         "notes": query.notes,
         "words": explanation.words,
         "log_q": np.round(explanation.log_q.astype(float), 3).tolist(),

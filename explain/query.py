@@ -11,6 +11,7 @@ from system.errors import UserError
 from vision import descriptors
 
 MOST_TOLD = 5  # unknown words, in one message
+MOST_NEAR = 6  # known words, beside an unknown one
 MOST_WORDS = 1000  # of a sentence, known or not
 UNKNOWN = ("error", "skip", "nearest")  # what can become of a word that the captioner does not know
 
@@ -119,7 +120,7 @@ def known_word(word, vocabulary):
 
 def _near(word, vocabulary):
     """The known words that come near an unknown one, in spelling and in use."""
-    return list(dict.fromkeys([*vocabulary.nearest(word), *vocabulary.related.get(word, [])]))
+    return list(dict.fromkeys([*vocabulary.nearest(word, MOST_NEAR), *vocabulary.related.get(word, [])]))
 
 
 def _described(word, vocabulary):

@@ -151,20 +151,30 @@ def test_a_word_shows_its_map(opened, picture, box):
     assert_heat(tab, one, 0, 0)
     tab.hover("#told")
     assert_heat(tab, one, 0, 2)
-    tab.click("#words button:nth-child(2)")
-    assert tab.evaluate("document.body.dataset.words") == "2 1"
-    assert "“runs” (red) less “dog” (blue)" in tab.inner_text("#told")
-    before = drawn(tab)
-    tab.select_option("#pair", "beside")
-    assert tab.locator("figcaption").all_inner_texts() == ["runs", "dog"]
-    for number, word in enumerate((2, 1)):
+    tab.click("#words button:nth-child(2)")  # what was shown without being held gives way
+    tab.click("#words button:nth-child(3)")
+    assert tab.evaluate("document.body.dataset.words") == "1 2"
+    assert tab.locator("figcaption").all_inner_texts() == ["dog", "runs"]
+    for number, word in enumerate((1, 2)):
         assert_heat(tab, one, 0, word, number)
     tab.select_option("#pair", "difference")
-    np.testing.assert_array_equal(drawn(tab), before)
-    tab.click("#words button:nth-child(2)")  # let go
+    assert tab.inner_text("#told") == "“dog” (red) less “runs” (blue): where the one map is above the other"
+    assert tab.locator("#legend span").all_inner_texts() == ["runs", "dog"]
+    before = drawn(tab)
+    tab.click("#words button:nth-child(3)")  # let go, and still under the mouse
+    assert tab.evaluate("document.body.dataset.words") == "2"
     tab.hover("#told")
     assert abs(drawn(tab) - before).mean() > 5
-    assert_heat(tab, one, 0, 2)
+    assert_heat(tab, one, 0, 1)
+
+
+@needs_chromium
+def test_what_the_picture_adds_is_told(opened, picture):
+    one = dataclasses.replace(explanation(picture, ["dog"]), log_q=np.array([-1.72]), grey_log_q=np.array([-12.61]))
+    tab = opened(one)
+    told = "“dog”: log q \u221212.6 without the picture, \u22121.7 with it: the picture adds 10.9 nats"
+    assert tab.inner_text("#told") == told
+    assert tab.get_attribute("#words button", "aria-label") == "dog: the picture adds 10.9 nats"
 
 
 @needs_chromium
@@ -174,7 +184,9 @@ def test_the_difference_of_two_words_by_hand(opened, picture):
     maps = np.zeros((1, 2, 1, 3))
     maps[0, :, 0] = [[1, 0.5, 0], [0, 0.5, 1]]
     tab = opened(dataclasses.replace(one, maps=maps, raw_maps=maps, grey_log_q=one.log_q - [2, 1]))
-    tab.click("#words button:nth-child(2)")
+    for word in (1, 2):
+        tab.click(f"#words button:nth-child({word})")
+    tab.select_option("#pair", "difference")
     canvas = drawn(tab)
     height, width = canvas.shape[:2]
     left, middle, right = (canvas[height // 2, width * k // 6] for k in (1, 3, 5))
@@ -238,15 +250,19 @@ def test_the_words_of_a_place(opened, picture):
     tab = opened(one)
     box = tab.locator("#heat").bounding_box()
     tab.mouse.move(box["x"] + box["width"] * 2.5 / 6, box["y"] + box["height"] * 1.5 / 4)  # the centre of cell (1, 2)
-    rows = tab.locator("#place tr").all_inner_texts()
+    rows = tab.locator("#place tr").all_inner_texts()[1:]
     assert [row.split("\t")[0] for row in rows] == ["a", "dog"]
-    np.testing.assert_allclose([float(row.split("\t")[-1]) for row in rows], one.raw_maps[0, :, 1, 2], atol=0.0051)
+    np.testing.assert_allclose(
+        [float(row.split("\t")[-1].replace("\u2212", "-")) for row in rows], one.raw_maps[0, :, 1, 2], atol=0.0051
+    )
     tab.focus("#picture")  # the same by keyboard
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft"):
         tab.keyboard.press(key)
-    assert "cell 2, 4" in tab.inner_text("#place caption")
-    rows = tab.locator("#place tr").all_inner_texts()
-    np.testing.assert_allclose([float(row.split("\t")[-1]) for row in rows], one.raw_maps[0, :, 1, 3], atol=0.0051)
+    assert tab.inner_text("#place caption") == "Here, in row 2, column 4"
+    rows = tab.locator("#place tr").all_inner_texts()[1:]
+    np.testing.assert_allclose(
+        [float(row.split("\t")[-1].replace("\u2212", "-")) for row in rows], one.raw_maps[0, :, 1, 3], atol=0.0051
+    )
     mark = tab.locator(".cell").first.bounding_box()
     assert abs(mark["x"] + mark["width"] / 2 - box["x"] - box["width"] * 3.5 / 6) < 1
 
@@ -264,12 +280,21 @@ def test_keys_walk_through_words_and_frames(opened, clip):
         tab.keyboard.press(key)
         tab.wait_for_selector(f"body[data-frame='{frame}']")
         assert_heat(tab, one, frame, 2)
-    strips = tab.locator("#strips").bounding_box()
+    strips = tab.locator("#tracks").bounding_box()
     tab.mouse.click(strips["x"] + strips["width"] * 8.5 / N_FRAMES, strips["y"] + 5)
     tab.wait_for_selector("body[data-frame='8']")
     assert_heat(tab, one, 8, 2)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
-    assert "most salient at %.2f s" % (one.curves[:, 2].argmax() / FPS) in tab.inner_text("#told")
+    best = one.curves[:, 2].argmax()
+    assert f"most salient at {best / FPS:.2f} s, frame {best + 1}" in tab.inner_text("#told")
+    tab.keyboard.press("m")
+    tab.wait_for_selector(f"body[data-frame='{best}']")
+    tab.click("#names button >> nth=0")
+    assert tab.evaluate("document.body.dataset.words") == "2 0"
+    tab.click("#play")
+    assert not tab.evaluate("player.paused")
+    tab.keyboard.press(" ")  # the mouse has pressed the button: space still plays and stops
+    assert tab.evaluate("player.paused")
 
 
 @needs_chromium
