@@ -139,9 +139,8 @@ def tell(explained):
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
     print(f'"{query.sentence}"{whose}')
-    gains = (
-        f"{word} {round(float(gain), 1) + 0:.1f}" for word, gain in zip(explained.words, explained.gain, strict=True)
-    )
+    gains = np.round(explained.gain.astype(float), 1) + 0  # no -0.0
+    gains = (f"{word} {gain:.1f}" for word, gain in zip(explained.words, gains, strict=True))
     print(f"from the picture, in nats: {', '.join(gains)}")
     for note in query.notes:
         print(note)

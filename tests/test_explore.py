@@ -73,6 +73,7 @@ def tab(browser, address):
 
 
 def choose(tab, path):
+    tab.evaluate("delete document.body.dataset.ready")
     tab.set_input_files("#file", path)
     tab.wait_for_selector("body[data-ready][data-busy=no]")
 
