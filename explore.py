@@ -11,6 +11,7 @@ goes at the end (Ctrl-C).
 
 import argparse
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -48,14 +49,32 @@ def listen(port):
     return listener
 
 
+def addresses(port):
+    """How browsers name this server."""
+    return [host if port == 80 else f"{host}:{port}" for host in (HOST, "localhost")]
+
+
 def main(argv=None):
     args = parse_args(argv)
     try:
+        import starlette  # noqa: F401
         import uvicorn
     except ImportError:
         raise UserError("Starlette and uvicorn are missing: pip install -e '.[explore]'") from None
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the temporary folder goes
-    with listen(args.port) as listener, tempfile.TemporaryDirectory() as folder:
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, number, frame):
+            self.config.app.jobs.end()
+            super().handle_exit(number, frame)
+
+    # However it ends, the temporary folder goes, with what TensorFlow has written there.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with (
+        listen(args.port) as listener,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+    ):
+        tempfile.tempdir = folder
         explain = caption_saliency.load(args.experiment, args.method, args.checkpoint, args.set, args.gpu)
         from explain import server
         from explain.workbench import Workbench
@@ -63,11 +82,12 @@ def main(argv=None):
         bench = Workbench(explain.load(), folder)
         bench.warm_up()
         port = listener.getsockname()[1]
-        app = server.make_app(bench, [f"{name}:{port}" for name in (HOST, "localhost")])
+        app = server.make_app(bench, addresses(port))
         config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1)
-        with contextlib.suppress(KeyboardInterrupt):
-            print(f"open http://{HOST}:{port} in a browser; Ctrl-C ends it", flush=True)
-            uvicorn.Server(config).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            print(f"open http://{addresses(port)[0]} in a browser; Ctrl-C ends it", flush=True)
+            Server(config).run(sockets=[listener])
+    os._exit(0)  # without waiting for a job that is still computed
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import html
 import io
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ def entry(explanation, written):
 def write(entries, folder):
     """Write the list of pages, which lie in `folder` -> its path; UserError where it cannot be written."""
     lines = [
-        f'<li><a href="{quote(one.page.name)}"><img alt="" src="data:image/jpeg;base64,'
+        f'<li><a href="{quote(os.fsencode(one.page.name))}"><img alt="" src="data:image/jpeg;base64,'
         f'{base64.b64encode(one.thumbnail).decode()}"><bdi>{html.escape(one.sentence)}</bdi>'
         f"<small><bdi>{html.escape(one.medium)}</bdi></small></a></li>"
         for one in entries

@@ -2,8 +2,9 @@
 
 let laid = null; // the medium on the bench: id, medium, is_video, kind, captions
 let question = null; // what the maps on the page are of: { medium, sentence, instead }
+let laying = null; // of the medium that is on its way there
 let vocabulary = [];
-let answering = null; // of the question that is being answered: an AbortController
+let answering = null; // the question that is being answered: an AbortController, with its path
 
 const MOST_COMPLETIONS = 8;
 
@@ -12,7 +13,7 @@ const MOST_COMPLETIONS = 8;
 // Ask the server -> its result; what it tells meanwhile is shown. An answer that nobody waits for any more is stopped.
 async function asked(path, body, headers, doing) {
   answering?.abort();
-  const own = (answering = new AbortController());
+  const own = (answering = Object.assign(new AbortController(), { path }));
   tellDoing(doing, true);
   try {
     const response = await fetch(path, { method: "POST", body, headers, signal: own.signal });
@@ -76,9 +77,12 @@ function tellProgress(doing, done, total) {
 // ---------------------------------------------------------------------------------------------- a medium
 
 async function lay(file) {
+  const own = (laying = {});
   const found = await asked("/media", file, { "X-Name": encodeURIComponent(file.name) }, `looking at ${file.name}`);
-  if (!found) return;
-  const content = await (await fetch(`/media/${found.id}`)).blob();
+  if (!found || own !== laying) return;
+  const response = await fetch(`/media/${found.id}`).catch((error) => error), content = response.ok && (await response.blob());
+  if (own !== laying) return; // another one has been chosen meanwhile
+  if (!content) { tellError(response instanceof Error ? response : await failure(response)); return; }
   [laid, question, data] = [found, null, null];
   byId("explanation").hidden = byId("covered").hidden = true;
   delete document.body.dataset.ready;
@@ -130,7 +134,9 @@ function tellNear(near) { // unknown words, each with the known ones that come n
 }
 
 function take(word, known) {
-  const replaced = (text) => text.split(/(\s+|=)/).map((part) => (part.toLowerCase().startsWith(word) ? known : part)).join("");
+  const literally = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const whole = new RegExp(`(?<![\\p{L}\\p{N}])${literally}(?![\\p{L}\\p{N}])`, "giu"); // not a part of another word
+  const replaced = (text) => text.normalize().replace(whole, () => known);
   byId("instead").value = replaced(byId("instead").value);
   explain(replaced(byId("sentence").value));
 }
@@ -144,7 +150,6 @@ function complete() { // the last word, from the vocabulary, whose words come by
 // ---------------------------------------------------------------------------------------------- covering
 
 let corner = null; // of a rectangle that is being drawn: y, x
-let cornerCell = null; // the same by keyboard: row, column
 const covers = figures.map((figure) => {
   const cover = element("div", undefined, "cover");
   cover.hidden = true;
@@ -161,7 +166,12 @@ function drawCover([top, left, bottom, right]) {
 }
 
 function uncover() {
-  [corner, cornerCell] = [null, null];
+  corner = state.corner = null;
+  if (answering?.path === "/cover") { // nobody waits for it any more
+    answering.abort();
+    answering = null;
+    tellDoing("", false);
+  }
   covers.forEach((cover) => (cover.hidden = true));
   byId("changes").replaceChildren();
   byId("uncover").hidden = true;
@@ -176,7 +186,9 @@ function between([y1, x1], [y2, x2]) {
 
 async function cover(rectangle) {
   const [top, left, bottom, right] = rectangle;
-  if (!question || bottom <= top || right <= left) { uncover(); return; }
+  const isBusy = answering && answering.path !== "/cover";
+  if (isBusy) byId("how").textContent = "First the maps: they are not there yet.";
+  if (isBusy || !question || bottom <= top || right <= left) { uncover(); return; }
   drawCover(rectangle);
   byId("uncover").hidden = false;
   const own = question, found = await asked("/cover", JSON.stringify({ ...own, rectangle }), {}, "looking without it");
@@ -208,11 +220,11 @@ function tellChanges({ captions, words, log_q }) {
 
 function coverCell() { // the first, then the opposite corner
   if (!Array.isArray(state.cell)) return;
-  if (!cornerCell) { cornerCell = state.cell; byId("how").textContent = "Now the opposite corner: c again."; return; }
-  const [, , height, width] = view.about.shape, [top, left, bottom, right] = data.box, cells = [cornerCell, state.cell];
+  if (!state.corner) { state.corner = state.cell; byId("how").textContent = "Now the opposite corner: c again."; return; }
+  const [, , height, width] = view.about.shape, [top, left, bottom, right] = data.box, cells = [state.corner, state.cell];
   const [low, high] = [Math.min, Math.max].map((edge) => [0, 1].map((k) => edge(cells[0][k], cells[1][k])));
   const y = (row) => top + (row / height) * (bottom - top), x = (column) => left + (column / width) * (right - left);
-  cornerCell = null;
+  state.corner = null;
   byId("how").textContent = "";
   cover([y(low[0]), x(low[1]), y(high[0] + 1), x(high[1] + 1)]);
 }
@@ -220,7 +232,7 @@ function coverCell() { // the first, then the opposite corner
 // ---------------------------------------------------------------------------------------------- all of it
 
 function listenAlive() {
-  byId("stage").after(byId("covered"));
+  byId("time").after(byId("covered"));
   byId("stop").addEventListener("click", () => answering?.abort());
   byId("choose").addEventListener("submit", (event) => event.preventDefault());
   byId("file").addEventListener("change", () => {
@@ -228,8 +240,10 @@ function listenAlive() {
     byId("file").value = ""; // the same one may be chosen again
     if (file) lay(file);
   });
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  const hasFiles = (event) => event.dataTransfer.types.includes("Files"); // and not text for the sentence
+  document.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
   document.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     if (event.dataTransfer.files.length) lay(event.dataTransfer.files[0]);
   });
@@ -258,7 +272,9 @@ function listenAlive() {
     byId("how").textContent = isCovering() ? "Draw a rectangle over the picture; by keyboard: c in one of its cells, c in another." : "";
   });
   byId("uncover").addEventListener("click", uncover);
-  byId("picture").addEventListener("keydown", (event) => event.key === "c" && coverCell());
+  byId("picture").addEventListener("keydown", (event) => {
+    if (event.key === "c" && !event.ctrlKey && !event.metaKey && !event.altKey) coverCell();
+  });
 }
 
 async function startAlive() {

@@ -2,7 +2,12 @@
 // which finds it in itself, and the live one, which asks for it.
 
 const byId = (id) => document.getElementById(id);
-const state = { held: [], preview: null, first: null, frame: 0, cell: null, colours: 0, opacity: 0.75, pair: "beside" };
+const state = {
+  held: [], preview: null, first: null, // words
+  frame: 0, target: null, // on the screen, and where a seek goes
+  cell: null, corner: null, // row, column: pointed at, and the first one of a rectangle
+  colours: 0, opacity: 0.75, pair: "beside",
+};
 let data; // what page.py's about() says
 let views = []; // of each method and normalization
 let view; // the one that is shown
@@ -89,6 +94,7 @@ function makeButtons() {
     button.setAttribute("aria-label", `${word}: the picture adds ${number(data.gain[k])} nats`);
     button.addEventListener("mouseenter", () => preview(k));
     button.addEventListener("mouseleave", () => preview(null));
+    button.addEventListener("blur", () => preview(null));
     button.addEventListener("click", () => hold(k));
     return button;
   });
@@ -108,12 +114,11 @@ function hold(word) {
   refresh();
 }
 
-function walk(step) {
-  const n = data.words.length, from = state.held.length ? state.held[state.held.length - 1] : step > 0 ? -1 : 0;
-  state.held = [(from + step + n) % n];
-  Object.assign(state, { preview: null, first: null });
-  refresh();
-  buttons[state.held[0]].focus();
+function walk(step) { // to the next word, which is shown as under the mouse; enter holds it
+  const n = data.words.length, at = buttons.indexOf(document.activeElement), shown = shownWords();
+  const from = at >= 0 ? at : shown.length ? shown[shown.length - 1] : step > 0 ? -1 : 0;
+  buttons[(from + step + n) % n].focus();
+  preview((from + step + n) % n);
 }
 
 function letGo() {
@@ -149,13 +154,17 @@ function mostSalient(word) {
 
 function atFrame(frame) { // the frame that is on the screen
   state.frame = Math.min(Math.max(frame, 0), nFrames() - 1);
+  if (state.frame === state.target) state.target = null;
   refresh();
 }
 
 function seek(frame) {
   player.pause();
-  player.currentTime = (Math.min(Math.max(frame, 0), nFrames() - 1) + 0.5) / data.fps; // the middle of a frame's time
+  state.target = Math.min(Math.max(frame, 0), nFrames() - 1);
+  player.currentTime = (state.target + 0.5) / data.fps; // the middle of a frame's time
 }
+
+const step = (frames) => seek((state.target ?? state.frame) + frames); // quick steps do not wait for each other
 
 // Which frame is on the screen at a time. Browsers say when it began or, after a seek, the time that was asked for.
 const frameAt = (seconds) => Math.floor(seconds * data.fps + 0.25);
@@ -213,7 +222,11 @@ function toPeak() {
   if (word !== undefined) seek(mostSalient(word));
 }
 
-const toggle = () => (player.paused ? player.play() : player.pause());
+function toggle() {
+  state.target = null;
+  if (player.paused) player.play();
+  else player.pause();
+}
 
 function toFrame(event) { // a click into the strips
   const box = byId("tracks").getBoundingClientRect();
@@ -283,7 +296,7 @@ function refresh() {
   const words = shownWords();
   buttons.forEach((button, k) => {
     button.setAttribute("aria-pressed", String(state.held.includes(k)));
-    button.tabIndex = k === (state.held[0] ?? 0) ? 0 : -1; // one stop of the tab key; the arrows walk on
+    button.tabIndex = k === (words[0] ?? 0) ? 0 : -1; // one stop of the tab key; the arrows walk on
     button.classList.toggle("shown", words.includes(k));
   });
   const line = told();
@@ -310,8 +323,8 @@ function keys(event) {
   };
   if (overPicture) Object.assign(actions, { ArrowUp: () => moveCell(-1, 0), ArrowDown: () => moveCell(1, 0) });
   if (player) {
-    actions[","] = () => seek(state.frame - 1);
-    actions["."] = () => seek(state.frame + 1);
+    actions[","] = () => step(-1);
+    actions["."] = () => step(1);
     actions.m = toPeak;
     if (!onButton) actions[" "] = toggle; // on a button that has the keyboard's focus space presses that
   }
@@ -328,7 +341,9 @@ function offer(select, names) { // a choice of one is none
 
 function chooseView() {
   const chosen = (one) => ["method", "normalization"].every((name) => one.about[name] === byId(name).value);
+  const before = view?.about.shape.slice(2).join();
   view = views.find(chosen) || views[0];
+  if (view.about.shape.slice(2).join() !== before) Object.assign(state, { cell: null, corner: null }); // other cells
   layOut();
   if (player) drawStrips();
   refresh();
@@ -344,8 +359,8 @@ function listen() {
     canvas.addEventListener("pointerleave", leavePlace);
   }
   byId("play").addEventListener("click", toggle);
-  byId("back").addEventListener("click", () => seek(state.frame - 1));
-  byId("forth").addEventListener("click", () => seek(state.frame + 1));
+  byId("back").addEventListener("click", () => step(-1));
+  byId("forth").addEventListener("click", () => step(1));
   byId("peak").addEventListener("click", toPeak);
   byId("tracks").addEventListener("pointerdown", (event) => {
     toFrame(event);
@@ -356,7 +371,8 @@ function listen() {
 }
 
 function showMedium(source, isVideo, name) {
-  medium?.remove();
+  if (medium) { URL.revokeObjectURL(medium.src); medium.remove(); }
+  Object.assign(state, { frame: 0, target: null });
   medium = element(isVideo ? "video" : "img");
   player = isVideo ? medium : null;
   byId("time").hidden = byId("help-time").hidden = !isVideo;

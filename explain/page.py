@@ -9,6 +9,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 import tempfile
 import zlib
@@ -57,7 +58,7 @@ def text_of(explanation, medium=None, source=None):
     if source is None:
         blobs["medium"] = base64.b64encode(encoded(explanation) if medium is None else medium).decode()
     else:
-        content["source"] = quote(source)
+        content["source"] = quote(os.fsencode(source))
     return document(content, blobs, "blob:" if source is None else "'self' file:")
 
 
@@ -141,7 +142,7 @@ def _view(explanation):
         "high": raw.max(axis=(0, 2, 3)).astype(float).tolist(),
     }
     if explanation.is_video:
-        view["curves"] = np.round(explanation.curves.astype(float), 3).tolist()
+        view["curves"] = [[float(f"{value:.9g}") for value in row] for row in explanation.curves]  # as exact as float32
     return view
 
 
@@ -175,20 +176,29 @@ def kind(is_video):
     return "video/mp4" if is_video else "image/jpeg"
 
 
-def encoded(medium):
+def encoded(medium, progress=lambda done, total: None):
     """The content of a file that browsers show, not larger than MOST_SIDE.
 
-    medium: anything with the path, height, width, is_video and fps of one.
+    medium: anything with the path, height, width, is_video and fps of one, and where `progress` is to be called with
+    the number of frames that are done and that of all, their number, n_frames.
     """
     scale = min(1, MOST_SIDE[medium.is_video] / max(medium.height, medium.width))
     size = tuple(max(2, round(side * scale / 2) * 2) for side in (medium.width, medium.height))
     if medium.is_video:
-        frames = (one for batch in media.read_frames(medium.path, size=size) for one in batch)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "clip.mp4")
-            media.write_video(path, frames, medium.fps)
+            media.write_video(path, _frames(medium, size, progress), medium.fps)
             return path.read_bytes()
     content = io.BytesIO()
     picture = Image.fromarray(media.read_image(medium.path)).resize(size, Image.Resampling.LANCZOS)
     picture.save(content, "JPEG", quality=QUALITY)
     return content.getvalue()
+
+
+def _frames(video, size, progress):
+    """Generate the frames of a video, uint8 [h, w, 3], of a size (width, height)."""
+    n_done = 0
+    for batch in media.read_frames(video.path, size=size):
+        yield from batch
+        n_done += len(batch)
+        progress(n_done, getattr(video, "n_frames", n_done))

@@ -96,7 +96,7 @@ def parse_sentence(sentence, vocabulary, n_lstm_step, unknown="error"):
         raise UnknownWords(
             f"the captioner does not know {'; '.join(told)}; change the sentence, leave them out (--unknown skip)"
             f"{nearest}",
-            {word: _near(word, vocabulary) for word in lost[:MOST_TOLD]},
+            {word: _near(word, vocabulary) if k < MOST_TOLD else [] for k, word in enumerate(lost)},
         )
     known = [read_as.get(word, word) for word in words if word not in lost]
     if not known:

@@ -1,4 +1,4 @@
-"""The live page's server: requests, and one job at a time. What the jobs do is in workbench.py.
+"""The live page's server: what is asked of it. One job is done at a time (jobs.py); what jobs do is in workbench.py.
 
 It trusts nobody but its own page: no path comes from a request, and no other page's request is answered.
 """
@@ -6,16 +6,16 @@ It trusts nobody but its own page: no path comes from a request, and no other pa
 import asyncio
 import contextlib
 import json
-import threading
-import traceback
 from urllib.parse import unquote
 
 from explain import page
+from explain.jobs import Jobs
 from explain.query import UNKNOWN
-from system import errors
 from system.errors import UserError
 
 MOST_OF_A_FILE = 256 << 20  # bytes of a picture or clip
+MOST_UPLOADS = 4  # at once
+PATIENCE = 30  # seconds, for the next piece of what is sent
 MOST_OF_A_QUESTION = 64 << 10  # bytes
 MOST_OF_A_NAME = 200  # letters of a file's name
 HEADERS = {
@@ -24,84 +24,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-# One job at a time
-
-
-class Stopped(Exception):
-    """Whoever asked has gone away."""
-
-
-class Job:
-    """Work that was asked for: work(progress) -> JSON, and what there is to tell about it."""
-
-    def __init__(self, work):
-        self.work = work
-        self.told = asyncio.Queue()
-        self.stopped = threading.Event()
-
-
-class Jobs:
-    """Does one job after another, in a thread beside the server; tells those that wait how many are before them."""
-
-    def __init__(self):
-        self._waiting, self._runner = [], None
-
-    async def answer(self, work):
-        """Generate what there is to tell of a job: {"waiting": n}, {"done": k, "of": n}, at last a result or an error.
-
-        Where nobody listens any more, the job ends at its next step.
-        """
-        job = Job(work)
-        self._waiting.append(job)
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
-        else:
-            job.told.put_nowait({"waiting": len(self._waiting)})
-        try:
-            while True:
-                told = await job.told.get()
-                yield told
-                if told.keys() & {"result", "error"}:
-                    return
-        finally:
-            job.stopped.set()
-            if job in self._waiting:
-                self._waiting.remove(job)
-
-    async def _run(self):
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            job = self._waiting.pop(0)
-
-            def progress(done, total, job=job):
-                if job.stopped.is_set():
-                    raise Stopped
-                loop.call_soon_threadsafe(job.told.put_nowait, {"done": done, "of": total})
-
-            job.told.put_nowait(await asyncio.to_thread(_outcome, job, progress))
-            for k, other in enumerate(self._waiting):
-                other.told.put_nowait({"waiting": k})
-        self._runner = None
-
-
-def _outcome(job, progress):
-    """What comes of a job: its result, or an error in one line, with the words that are not known."""
-    try:
-        progress(0, 1)  # it may have been stopped while it waited
-        return {"result": job.work(progress)}
-    except Stopped:
-        return {"error": "stopped"}
-    except Exception as error:
-        told = errors.as_user_error(error)
-        if told is None:
-            traceback.print_exc()
-            return {"error": "a mistake of the program, told where it runs"}
-        return {"error": str(told), "near": getattr(error, "near", {})}
-
-
-# What is asked of the server
 
 
 class Refused(Exception):
@@ -119,8 +41,8 @@ class OwnPageOnly:
     changes anything has to have one.
     """
 
-    def __init__(self, app, hosts):
-        self.app = app
+    def __init__(self, app, hosts, jobs):
+        self.app, self.jobs = app, jobs
         self.hosts = [host.encode() for host in hosts]
 
     def _is_own(self, scope):
@@ -150,9 +72,15 @@ class OwnPageOnly:
 
 
 async def _bounded(request, most):
-    """Generate the body of a request, piece by piece; Refused where it has more than `most` bytes."""
-    n_bytes = 0
-    async for piece in request.stream():
+    """Generate the body of a request, piece by piece; Refused where it has more than `most` bytes, or does not come."""
+    pieces, n_bytes = request.stream(), 0
+    while True:
+        try:
+            piece = await asyncio.wait_for(anext(pieces), PATIENCE)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:
+            raise Refused(408, f"nothing came for {PATIENCE} seconds") from None
         n_bytes += len(piece)
         if n_bytes > most:
             raise Refused(413, f"more than {most >> 20} MiB" if most >> 20 else f"more than {most >> 10} KiB")
@@ -187,11 +115,12 @@ def make_app(bench, hosts):
     """
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect
-    from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+    from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
     jobs, words = Jobs(), bench.explainer.saved.vocabulary.words[1:]
-    text = page.document(live="live.html", scripts=["live.js"], connect="'self'")
+    text = page.document(live="live.html", scripts=["live.js"], source="blob: 'self'", connect="'self'")
+    uploads = asyncio.Semaphore(MOST_UPLOADS)
 
     def streamed(work, at_the_end=lambda: None):
         async def lines():
@@ -218,10 +147,13 @@ def make_app(bench, hosts):
             if path.stem not in bench.media:
                 path.unlink(missing_ok=True)
 
+        if uploads.locked():
+            raise Refused(503, f"{MOST_UPLOADS} files are being sent already: try again later")
         try:
-            with open(path, "wb") as file:
-                async for piece in _bounded(request, MOST_OF_A_FILE):
-                    file.write(piece)
+            async with uploads:
+                with open(path, "wb") as file:
+                    async for piece in _bounded(request, MOST_OF_A_FILE):
+                        file.write(piece)
         except OSError as error:
             forget()
             raise Refused(507, f"{name}: cannot be stored ({error.strerror})") from error
@@ -233,7 +165,7 @@ def make_app(bench, hosts):
     async def shown(request):
         with contextlib.suppress(UserError):
             laid = bench.laid(request.path_params["id"])
-            return Response(laid.encoded, media_type=page.kind(laid.sight.is_video))
+            return FileResponse(laid.shown, media_type=page.kind(laid.sight.is_video))
         return Response(status_code=404)
 
     async def explained(request):
@@ -246,6 +178,9 @@ def make_app(bench, hosts):
             raise Refused(400, "not what the page asks")
         return streamed(lambda progress: bench.cover(*asked, rectangle))
 
+    async def icon(request):
+        return Response(status_code=204)
+
     async def refused(request, error):
         return JSONResponse({"error": str(error)}, error.status)
 
@@ -254,6 +189,7 @@ def make_app(bench, hosts):
 
     routes = [
         Route("/", home),
+        Route("/favicon.ico", icon),
         Route("/words", vocabulary),
         Route("/media", upload, methods=["POST"]),
         Route("/media/{id}", shown),
@@ -262,4 +198,4 @@ def make_app(bench, hosts):
     ]
     app = Starlette(routes=routes, exception_handlers={Refused: refused, ClientDisconnect: gone})
     app.router.redirect_slashes = False
-    return OwnPageOnly(app, hosts)
+    return OwnPageOnly(app, hosts, jobs)

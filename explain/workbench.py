@@ -16,10 +16,10 @@ from explain import page
 from explain.explanation import GREY, blank_grid
 from explain.query import as_read
 from system.errors import UserError
-from vision import geometry
+from vision import geometry, media
 
 MOST_MEDIA = 8  # on the bench; the one that was laid there first makes room
-N_STEPS = 3  # until a medium is laid: seen, captioned, encoded
+MOST_FRAMES = 10_000  # of a clip: some five minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Laid:
     name: str  # as its owner calls it
     sight: object  # explainer.Sight
     captions: list  # of the last beam, (sentence, score), best first
-    encoded: bytes  # a file that browsers show
+    shown: Path  # a file that browsers show
 
 
 @contextlib.contextmanager
@@ -57,12 +57,14 @@ class Workbench:
         path = self.new_path("grey.png")
         Image.new("RGB", (64, 64), (GREY,) * 3).save(path)
         medium = self.lay(path, "grey.png", lambda *_: None)
-        self.explain(medium["id"], self.explainer.saved.vocabulary.words[1], "error", None, lambda *_: None)
+        for instead in (None, self.explainer.saved.vocabulary.words[2]):
+            self.explain(medium["id"], self.explainer.saved.vocabulary.words[1], "error", instead, lambda *_: None)
         self._remove_oldest()
 
     def _remove_oldest(self):
         _, oldest = self.media.popitem(last=False)
-        oldest.sight.path.unlink(missing_ok=True)
+        for path in (oldest.sight.path, oldest.shown):
+            path.unlink(missing_ok=True)
 
     def new_path(self, name):
         """Where to store a file of that name: of the name only the ending is believed, where it looks like one."""
@@ -72,17 +74,17 @@ class Workbench:
     def lay(self, path, name, progress):
         """Lay a stored file on the bench -> what the page says of it, JSON. UserError where it cannot be read.
 
-        progress: called with the number of steps done and that of all; what it raises ends the work.
+        progress: called with the number of frames done and that of all; what it raises ends the work.
         """
-        progress(0, N_STEPS)
         with _called(path, name):
+            progress(0, 1)
+            if media.kind(path) == "video" and (n_frames := media.probe(path).n_frames) > MOST_FRAMES:
+                raise UserError(f"{name} has {n_frames} frames, more than {MOST_FRAMES}: give it to visualization.py")
             sight = self.explainer.see(path)
-            progress(1, N_STEPS)
             captions = self._captions(as_read(self.explainer.saved, sight.cells))
-            progress(2, N_STEPS)
-            encoded = page.encoded(sight)
-        progress(N_STEPS, N_STEPS)
-        laid = Laid(path.stem, name, sight, captions, encoded)
+            shown = path.with_name(f"{path.stem}.shown")
+            shown.write_bytes(page.encoded(sight, progress))
+        laid = Laid(path.stem, name, sight, captions, shown)
         self.media[laid.id] = laid
         while len(self.media) > MOST_MEDIA:
             self._remove_oldest()

@@ -1,13 +1,15 @@
 """The live page from end to end: the command, a browser, and a photograph that is chosen in it."""
 
 import contextlib
+import http.client
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+import time
 
 import numpy as np
 import pytest
@@ -29,7 +31,9 @@ def explored(folder, *arguments):
     """Context manager: explore.py in a process of its own -> (process, address)."""
     command = [sys.executable, commands.ROOT / "explore.py", "--port", "0", *commands.settings(*SETTINGS), *arguments]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             line = process.stdout.readline()
             yield process, re.search(r"http://127\.0\.0\.1:\d+", line)[0]
@@ -122,6 +126,10 @@ def test_words_that_it_does_not_know(tab, photograph):
     tab.wait_for_selector("body[data-busy=no]")
     assert tab.input_value("#sentence") == "a dog runs" and "“a dog runs”" in tab.inner_text("#title")
     assert tab.inner_text("#near") == ""
+    ask(tab, "“Dogg” doggs, a dogg's dogg")
+    tab.click("#near button:text-is('dog') >> nth=0")
+    tab.wait_for_selector("body[data-busy=no]")
+    assert tab.input_value("#sentence") == "“dog” doggs, a dog's dog"  # no part of another word
     ask(tab, "a dog " * 40)
     assert tab.inner_text("#doing").startswith("the sentence has 80 words; this captioner takes at most")
 
@@ -152,6 +160,16 @@ def test_covering(tab, explain, photograph):
     tab.click("#uncover")
     assert tab.locator(".cover:visible").count() == 0 and tab.inner_text("#changes") == ""
 
+    tab.route("**/cover", lambda route: (time.sleep(1), route.continue_()))
+    tab.mouse.move(box["x"] + 5, box["y"] + 5)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 50, box["y"] + 50)
+    tab.mouse.up()
+    tab.click("#uncover")  # before the answer is there
+    tab.wait_for_timeout(1500)
+    assert tab.inner_text("#changes") == "" and tab.locator(".cover:visible").count() == 0
+    tab.unroute("**/cover")
+
     tab.focus("#picture")  # by keyboard: from cell (3, 3) to cell (1, 1) of 4 x 4
     tab.keyboard.press("ArrowDown")
     for key in ("c", "ArrowUp", "ArrowUp", "ArrowLeft", "ArrowLeft", "c"):
@@ -176,6 +194,9 @@ def test_a_clip_and_what_is_no_picture(tab, explain, photograph, tmp_path):
     tab.wait_for_selector("body[data-frame='1']")
     tab.hover(f"#words button:nth-child({word + 1})")
     assert_heat(tab, one, 1, word)
+    other = make_media.write_video(tmp_path / "other.mp4", make_media.noise_frames(5, 48, 64), fps=12)
+    choose(tab, other)
+    assert tab.evaluate("document.body.dataset.frame") == "0"  # and not that of the clip before
     (tmp_path / "text.jpg").write_text("no picture")
     tab.set_input_files("#file", tmp_path / "text.jpg")
     tab.wait_for_selector("body[data-busy=no]")
@@ -185,19 +206,28 @@ def test_a_clip_and_what_is_no_picture(tab, explain, photograph, tmp_path):
     assert tab.locator("#time").is_hidden() and tab.locator("#picture img").count() == 1
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_its_temporary_folder_goes_with_it(tmp_path, end):
-    with explored(tmp_path) as (process, _):
-        assert any(Path(tmp_path).iterdir())
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_ends_at_once_and_its_temporary_folder_goes(tmp_path, end):
+    """Also in the middle of a job."""
+    clip = make_media.write_video(
+        tmp_path / "clip.mp4", make_media.noise_frames(200, 480, 640), "-c:v", "mpeg4", fps=12
+    )
+    (tmp_path / "temporary").mkdir()
+    with explored(tmp_path / "temporary") as (process, address):
+        host = address.removeprefix("http://")
+        connection = http.client.HTTPConnection(host, timeout=60)
+        connection.request("POST", "/media", clip.read_bytes(), {"Origin": address, "X-Name": "clip.mp4"})
+        lines = connection.getresponse()
+        while json.loads(lines.readline())["done"] == 0:  # until it is encoded for the browser
+            pass
         process.send_signal(end)
-        assert process.wait(30) == 0
-    assert not list(Path(tmp_path).iterdir())
-    assert tempfile.gettempdir() != str(tmp_path)
+        assert json.loads(lines.read().splitlines()[-1]) == {"error": "the program has ended"}
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_port_that_is_taken_is_told_before_the_work(tmp_path):
-    import socket
-
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         said = commands.run("explore.py", "--port", port, cwd=tmp_path, status=2)

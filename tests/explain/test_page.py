@@ -94,6 +94,27 @@ def test_the_file_has_the_maps_and_lets_nothing_in(picture):
     assert not re.search(r"<[^>]*\s(src|href)=|https?://|@import|url\(", text)
 
 
+def test_the_most_salient_frame_is_the_programs(clip):
+    """Curves may differ in their last digit alone."""
+    one = explanation(clip, ["dog"], N_FRAMES)
+    curves = np.full((N_FRAMES, 1), -3.21098, np.float32)
+    curves[7] = np.nextafter(curves[7], np.float32(0))
+    (found,) = page.about(dataclasses.replace(one, curves=curves))["views"]
+    assert np.argmax(found["curves"]) == 7
+    np.testing.assert_array_equal(np.array(found["curves"], np.float32), curves)
+
+
+def test_names_that_are_no_text(picture, tmp_path):
+    """A file system's names are bytes."""
+    odd = picture.rename(tmp_path / "x\udcff.png")
+    written = tmp_path / "x\udcff-a_dog.html"
+    one = explanation(odd, ["dog"])
+    assert render.write(one, written) is None
+    assert json.loads(content(written.read_text(), "data"))["medium"] == "x\udcff.png"
+    text = index_page.write([index_page.entry(one, written)] * 2, tmp_path).read_text()
+    assert 'href="x%FF-a_dog.html"' in text
+
+
 def test_a_medium_is_no_larger_than_a_page_needs(tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "x.png")
     (tmp_path / "y.jpg").write_bytes(page.encoded(explanation(tmp_path / "x.png", ["a"], size=(1500, 3000))))
@@ -206,11 +227,17 @@ def test_methods_and_normalizations_are_chosen(opened, picture):
         dataclasses.replace(one, method=method, normalization=normalization, maps=np.roll(one.maps, k, axis=-1))
         for k, (method, normalization) in enumerate(views)
     ]
+    fine = np.repeat(own[1].maps, 2, axis=-1)  # other cells
+    own[1] = dataclasses.replace(own[1], maps=fine, raw_maps=fine)
     tab = opened(dataclasses.replace(own[0], also=tuple(own[1:])))
+    tab.focus("#picture")
+    tab.keyboard.press("ArrowDown")
     for view in reversed(own):
         tab.select_option("#method", view.method)
         tab.select_option("#normalization", view.normalization)
         assert_heat(tab, view, 0, 1)
+        assert "NaN" not in tab.inner_text("#place")
+    assert tab.inner_text("#place") == ""  # what was pointed at is another place now
 
 
 @needs_chromium
@@ -275,11 +302,23 @@ def test_keys_walk_through_words_and_frames(opened, clip):
     for key, word in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 2)):
         tab.keyboard.press(key)
         assert tab.evaluate("document.body.dataset.words") == str(word)
-        assert tab.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+        assert tab.evaluate("buttons.indexOf(document.activeElement)") == word
+        assert tab.evaluate("document.activeElement.getAttribute('aria-pressed')") == "false"
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")  # the first is held
+    for key in ("ArrowLeft", "Enter"):  # and the last
+        tab.keyboard.press(key)
+    assert tab.evaluate("document.body.dataset.words") == "0 2"
+    tab.focus("#words button:nth-child(1)")
+    tab.keyboard.press("Enter")  # let go
+    assert tab.evaluate("state.held") == [2]
     for key, frame in ((".", 1), (".", 2), (",", 1)):
         tab.keyboard.press(key)
         tab.wait_for_selector(f"body[data-frame='{frame}']")
         assert_heat(tab, one, frame, 2)
+    for _ in range(5):  # quicker than the clip can follow
+        tab.keyboard.press(".")
+    tab.wait_for_selector("body[data-frame='6']")
     strips = tab.locator("#tracks").bounding_box()
     tab.mouse.click(strips["x"] + strips["width"] * 8.5 / N_FRAMES, strips["y"] + 5)
     tab.wait_for_selector("body[data-frame='8']")

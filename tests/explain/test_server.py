@@ -13,7 +13,7 @@ import pytest
 from system.errors import UserError
 
 uvicorn = pytest.importorskip("uvicorn", reason="explore.py's packages are not installed")
-from explain import server  # noqa: E402
+from explain import jobs, server  # noqa: E402
 
 SECONDS = 20  # of patience
 
@@ -33,7 +33,9 @@ class Bench:
         self.asked.append((path.read_bytes(), name))
         if name == "bad.png":
             raise UserError("bad.png: no picture")
-        self.media[path.stem] = SimpleNamespace(encoded=b"shown", sight=SimpleNamespace(is_video=False))
+        shown = path.with_name("shown")
+        shown.write_bytes(b"shown")
+        self.media[path.stem] = SimpleNamespace(shown=shown, sight=SimpleNamespace(is_video=False))
         return {"id": path.stem}
 
     def laid(self, medium_id):
@@ -211,7 +213,7 @@ def test_one_job_at_a_time_and_the_queue_is_told(port, bench):
     assert len(bench.asked) == 1
     bench.go.set()
     last = [json.loads(line) for line in answer.read().splitlines()]
-    assert last[0] == {"waiting": 0} and last[-1] == {"result": {"words": ["second"]}}
+    assert last[-1] == {"result": {"words": ["second"]}}
     lines = first.getresponse().read().splitlines()
     assert json.loads(lines[-1]) == {"result": {"words": ["first"]}} and {"done": 1, "of": 2} in map(json.loads, lines)
     assert bench.asked == [("m", "first", "error", None), ("m", "second", "error", "cat")]
@@ -227,6 +229,34 @@ def test_a_browser_that_goes_away_stops_its_job(port, bench):
         one.close()
     until(lambda: bench.busy and bench.ended == ["left"])
     assert [sentence for _, sentence, *_ in bench.asked] == ["left", "stays"]
+
+
+def test_the_queue_has_an_end(port, bench, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_WAITING", 1)
+    open_ones = [request(port, "POST", "/explain", question(sentence=str(k)), wait=False) for k in range(2)]
+    assert json.loads(open_ones[1].getresponse().readline())["waiting"] == 1
+    response = request(port, "POST", "/explain", question())
+    assert told(response) == [{"error": "1 questions are waiting already: ask again later"}]
+
+
+def test_uploads_that_do_not_come(port, bench, tmp_path, monkeypatch):
+    """Only so many at once, and each has to go on."""
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
+    slow = []
+    for _ in range(server.MOST_UPLOADS):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        connection.putrequest("POST", "/media")
+        for name, value in {"Content-Length": "9", "Origin": f"http://127.0.0.1:{port}", "X-Name": "x.png"}.items():
+            connection.putheader(name, value)
+        connection.endheaders(b"half")
+        slow.append(connection)
+    until(lambda: list(tmp_path.iterdir()))
+    time.sleep(0.2)
+    response = request(port, "POST", "/media", b"content", X_Name="x.png")
+    assert response.status == 503 and "4 files are being sent already" in json.loads(response.content)["error"]
+    assert [connection.getresponse().status for connection in slow] == [408] * server.MOST_UPLOADS
+    until(lambda: not list(tmp_path.iterdir()))
+    assert told(request(port, "POST", "/media", b"content", X_Name="x.png"))[-1] == {"result": {"id": "stored"}}
 
 
 def test_a_rectangle_and_a_mistake_of_ours(port, bench, capsys):

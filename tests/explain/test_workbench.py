@@ -40,8 +40,8 @@ def test_a_picture_has_its_captions(bench, explain):
     assert (found["medium"], found["is_video"], found["kind"]) == ("a/../b.PNG", False, "image/jpeg")
     scores = [one["score"] for one in found["captions"]]
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
-    (path,) = bench.folder.iterdir()
-    assert path.name == f"{found['id']}.png"
+    path, shown = sorted(bench.folder.iterdir())
+    assert path.name == f"{found['id']}.png" and shown == bench.laid(found["id"]).shown
     assert explain(path).query.sentence == found["captions"][0]["sentence"]
 
 
@@ -91,6 +91,14 @@ def test_a_clip_is_covered_in_every_frame(bench, explain):
     assert counted[-1] == (7, 7)
 
 
+def test_a_clip_that_is_too_long_is_not_begun(bench, monkeypatch):
+    monkeypatch.setattr(workbench, "MOST_FRAMES", 6)
+    path = bench.new_path("clip.mp4")
+    make_media.write_video(path, make_media.noise_frames(7, 48, 64), fps=12)
+    with pytest.raises(UserError, match=r"clip\.mp4 has 7 frames, more than 6: give it to visualization\.py"):
+        bench.lay(path, "clip.mp4", silent)
+
+
 def test_errors_speak_of_the_owners_names(bench):
     path = bench.new_path("x.jpg")
     path.write_bytes(b"no picture")
@@ -106,7 +114,7 @@ def test_errors_speak_of_the_owners_names(bench):
 def test_the_oldest_medium_makes_room(bench, monkeypatch):
     monkeypatch.setattr(workbench, "MOST_MEDIA", 2)
     ids = [lay(bench, seed=seed)["id"] for seed in range(3)]
-    assert {path.stem for path in bench.folder.iterdir()} == set(ids[1:])
+    assert {path.stem for path in bench.folder.iterdir()} == set(ids[1:])  # of each two files
     with pytest.raises(UserError, match="no longer on the bench"):
         bench.cover(ids[0], "a dog", "error", None, (0, 0, 1, 1))
 
@@ -116,13 +124,13 @@ def test_work_ends_where_nobody_listens(bench):
         pass
 
     def stop(done, total):
-        if done == 1:
+        if done:
             raise Gone
 
-    path = bench.new_path("x.png")
-    Image.new("RGB", (8, 8)).save(path)
+    path = bench.new_path("x.mp4")
+    make_media.write_video(path, make_media.noise_frames(7, 48, 64), fps=12)
     with pytest.raises(Gone):
-        bench.lay(path, "x.png", stop)
+        bench.lay(path, "x.mp4", stop)
     assert not bench.media
 
 
