@@ -30,7 +30,7 @@ def _check_names():
             )
 
 
-def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
+def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None, captioner=None, revision=None):
     """Load a captioner with its CNN; TensorFlow starts here -> explain.explainer.Explainer.
 
     Call what it gives: `explain(path, sentence=None, unknown="error", normalization=None, instead=None)` -> an
@@ -39,17 +39,28 @@ def load(experiment=None, method=None, checkpoint=None, settings=(), gpu=None):
 
     experiment: a folder of checkpoints (default: the bundled captioner); method: one of attribution.METHODS (default:
     the paper's, equations 5 and 6), or several; checkpoint: its number (default: the best on validation); settings:
-    "key=value" texts, or one, as for --set; gpu: as for --gpu. UserError where there is no such captioner, method or
-    setting.
+    "key=value" texts, or one, as for --set; gpu: as for --gpu; captioner, revision: one of the transformers library
+    instead, by its name on the hub or its folder. UserError where there is no such captioner, method or setting.
     """
     _check_names()
     device.start_tensorflow(gpu)
-    from captioner import checkpoint as checkpoints
-    from explain import attribution, explainer, explanation
+    from explain import attribution, explainer
 
     methods = [method or attribution.PAPERS] if method is None or isinstance(method, str) else method
     for one in methods:
         attribution.check(one)
+    return explainer.Explainer(load_captioner(experiment, checkpoint, settings, gpu, captioner, revision), methods)
+
+
+def load_captioner(experiment=None, checkpoint=None, settings=(), gpu=None, captioner=None, revision=None):
+    """The captioner alone, TensorFlow being started -> explain.captioner.Captioner; arguments and errors of `load`."""
+    if captioner is not None:
+        from explain import transformers_captioner
+
+        return transformers_captioner.load(captioner, revision, gpu)
+    from captioner import checkpoint as checkpoints
+    from explain import s2vt_captioner
+
     folder = checkpoints.choose(experiment or cfg.BUNDLED, checkpoint)
     settings = [settings] if isinstance(settings, str) else settings
-    return explainer.Explainer(checkpoints.load(folder, settings, explanation.SETTINGS), methods)
+    return s2vt_captioner.S2VTCaptioner(checkpoints.load(folder, settings, s2vt_captioner.SETTINGS))

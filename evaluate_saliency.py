@@ -114,7 +114,7 @@ def chosen_methods(names):
     return [*attribution.METHODS, *scoring.BASELINES] if "all" in names else names
 
 
-def find_cases(args, saved, eye):
+def find_cases(args, config, eye):
     """A function that generates the cases (scoring.Case) of the data set, and their number.
 
     UserError where data are missing.
@@ -123,8 +123,8 @@ def find_cases(args, saved, eye):
     from evaluation import protocols, scoring
 
     if args.dataset == "Demo":
-        chosen = annotations.split_media(annotations.read_media(saved.config), args.split)[: args.limit]
-        return functools.partial(scoring.clips, eye, chosen), len(chosen)
+        chosen = annotations.split_media(annotations.read_media(config), args.split)[: args.limit]
+        return functools.partial(scoring.clips, eye, chosen, config.data_dir), len(chosen)
     truth = args.truth or TRUTH[args.dataset]
     if args.dataset == "DAVIS":
         masked = davis.read(truth)
@@ -136,7 +136,7 @@ def find_cases(args, saved, eye):
         images = set(list(dict.fromkeys(one.image for one in captioned))[: args.limit])
         captioned = [one for one in captioned if one.image in images]
     else:
-        media = annotations.split_media(annotations.read_media(saved.config), args.split)
+        media = annotations.split_media(annotations.read_media(config), args.split)
         captioned = grounding.read_entities(truth, media[: args.limit])
     cases = functools.partial(scoring.photographs, eye, captioned, protocols.PROTOCOLS[args.protocol])
     return cases, len({one.image for one in captioned} if args.protocol == "entities" else captioned)
@@ -151,16 +151,16 @@ def main(argv=None):
 
     from captioner import checkpoint
     from evaluation import examples_page, scoring, tables
-    from explain import explanation
+    from explain import s2vt_captioner
 
     whole = args.dataset in SCORED_WHOLE
     experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
     methods = chosen_methods(args.methods)
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, explanation.SETTINGS)
-    if not whole:
-        saved = saved.on(args.dataset, args.set)
-    eye = scoring.Eye(saved)
-    cases, n_cases = find_cases(args, saved, eye)
+    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, s2vt_captioner.SETTINGS)
+    captioner = s2vt_captioner.S2VTCaptioner(saved)
+    eye = scoring.Eye(captioner)
+    config = saved.config if whole else captioner.config_of(args.dataset, args.set)
+    cases, n_cases = find_cases(args, config, eye)
     folder = files.writable_folder(args.output or cfg.output_folder(experiment))
     times = 1 + (scoring.MEAN_MAP in methods)
     progress = tqdm(total=times * n_cases, unit="case", desc="scoring")
@@ -176,7 +176,7 @@ def main(argv=None):
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
-    about = {"split": None if whole else args.split, "checkpoint": saved.state["step"]}
+    about = {"split": None if whole else args.split, "checkpoint": captioner.checkpoint}
     about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
     about["cut_off"] = tables.cut_off(results)
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}

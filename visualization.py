@@ -84,7 +84,7 @@ def parse_args(argv=None):
     return args
 
 
-def media_paths(args, saved):
+def media_paths(args, captioner):
     """The files that the command line names; UserError for an unknown id, or where two would share a picture."""
     from datasets import annotations
     from vision import media
@@ -92,7 +92,7 @@ def media_paths(args, saved):
     if args.media is not None:
         paths = [Path(path) for path in args.media]
     else:
-        known = annotations.read_media(saved.on(args.dataset, args.set).config)
+        known = annotations.read_media(captioner.config_of(args.dataset, args.set))
         paths = [annotations.find_medium(known, media_id).path for media_id in args.media_id]
     name, times = collections.Counter(media.name(path) for path in paths).most_common(1)[0]
     if times > 1:
@@ -146,7 +146,7 @@ def tell(explained):
         print(note)
     if lacking := fonts.missing(query.title + "".join(query.skipped)):
         print(f"no font here has {console.shown(lacking)}, drawn as empty boxes: install one that has, such as Noto")
-    if explained.is_video and explained.config.media == "image":
+    if explained.is_video and explained.learnt_from == "image":
         print("this captioner has learnt from still images: it sees every frame of a video by itself")
 
 
@@ -171,7 +171,7 @@ def main(argv=None):
     from explain import index_page, render
     from vision import media
 
-    paths = media_paths(args, explain.saved)
+    paths = media_paths(args, explain.captioner)
     n_jobs, n_done, queries, pages = len(paths) * len(sentences), 0, [], []
     alone = n_jobs == 1
     for sentence in sentences:

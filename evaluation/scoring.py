@@ -20,7 +20,8 @@ import saliency
 from captioner import checkpoint
 from datasets.demo import clips as demo_clips
 from evaluation import faithfulness, localization
-from explain import attribution, explanation, query
+from explain import attribution, explainer
+from explain.s2vt_captioner import S2VTCaptioner
 from system import errors
 from system.errors import UserError
 from vision import geometry, media
@@ -45,34 +46,34 @@ class Eye:
     size and in several (False, True); unread: why media could not be read.
     """
 
-    def __init__(self, saved):
-        self.saved = saved
+    def __init__(self, captioner):
+        self.captioner = captioner
         self.seconds, self.cnn_seconds = collections.defaultdict(list), collections.defaultdict(list)
         self.unread = {}
-        self.extractor = functools.cache(functools.partial(explanation.load_cnn, saved))
 
     @functools.cached_property
     def untrained(self):
         """The captioner with the weights that training begins with (but for the words' bias)."""
-        saved = self.saved
-        model = checkpoint.build_model(saved.config, saved.vocabulary, saved.model.dim_image)
-        return dataclasses.replace(saved, model=model)
+        if not isinstance(self.captioner, S2VTCaptioner):
+            raise UserError(f"{self.captioner.name} cannot be had untrained: leave out {' and '.join(UNTRAINED)}")
+        saved = self.captioner.saved
+        return self.captioner.of_model(checkpoint.build_model(saved.config, saved.vocabulary, saved.model.dim_image))
 
     def look(self, frames, multi_scale):
-        """Frames uint8 [F, size, size, 3] -> [F, Gy, Gx, D]."""
+        """Frames, as the captioner takes them, uint8 [F, h, w, 3] -> their cells [F, ...]."""
         start = time.perf_counter()
-        grids = self.extractor(multi_scale)(frames)
+        cells = self.captioner.cells(frames, multi_scale)
         self.cnn_seconds[multi_scale].append((time.perf_counter() - start) / len(frames))
-        return grids
+        return cells
 
     def maps(self, method, case):
         """Raw maps of all words of a case -> [F, T, Gy, Gx]."""
-        saved, by = (self.untrained, UNTRAINED[method]) if method in UNTRAINED else (self.saved, method)
+        captioner, by = (self.untrained, UNTRAINED[method]) if method in UNTRAINED else (self.captioner, method)
         multi_scale = by in attribution.MULTI_SCALE
-        grids = case.grids(multi_scale)
+        cells = case.grids(multi_scale)
         start = time.perf_counter()
-        maps = explanation.maps_by(by, saved, self.extractor(multi_scale), grids, case.ids)
-        self.seconds[method].append((time.perf_counter() - start) / len(grids) / len(case.ids))
+        maps = captioner.maps(by, cells, case.query, multi_scale)
+        self.seconds[method].append((time.perf_counter() - start) / len(cells) / len(case.query.ids))
         return maps
 
 
@@ -81,14 +82,14 @@ class Case:
 
     group: the picture's name; words: of the caption; asked: its phrases, each with `places` among the words; height,
     width, box: of the picture in pixels, and of what the cells cover; grids: from whether the CNN looks in several
-    sizes to [F, Gy, Gx, D]. `ids` [T] are the words that the captioner reads, `steps` those of each phrase, which it
-    does not know where it has none.
+    sizes to their cells [F, ...]. `query` has the words that the captioner reads, T of them, `steps` those of each
+    phrase, which it does not know where it has none.
     """
 
     def __init__(self, eye, group, words, asked, size, box, grids):
         self.eye, self.group, self.words, self.asked = eye, group, words, asked
         (self.height, self.width), self.box, self.grids = size, box, grids
-        self.ids, self.steps = query.phrase_steps(eye.saved, words, asked)
+        self.query, self.steps = eye.captioner.phrase_steps(words, asked)
 
     def maps(self, method, reading):
         """Each phrase's raw map -> list of [F, Gy, Gx], None for a phrase that the captioner does not know."""
@@ -117,21 +118,20 @@ class Case:
     def faithfulness(self, k, maps):
         """How much the captioner depends on what the maps [F, Gy, Gx] show at a frame: in nats."""
         frame = self.frame(k)
-        scene = explanation.scene(self.eye.saved, self.eye.extractor(False), self.grids(False)[frame])
-        return faithfulness.faithfulness(scene, self.ids, self.steps[k], maps[frame])
+        scene = self.eye.captioner.scene(self.grids(False)[frame])
+        return faithfulness.faithfulness(scene, self.query.ids, self.steps[k], maps[frame])
 
     def about(self, k):
         """What is known of a phrase before there are maps -> dict."""
         words = [self.words[place] for place in self.asked[k].places]
-        n_seen = self.eye.saved.vocabulary.counts.get(words[-1], 0)  # in training
-        return {"words": " ".join(words), "n_seen": n_seen}
+        return {"words": " ".join(words), "n_seen": self.eye.captioner.count(words[-1])}
 
 
 class Photograph(Case):
     """A caption (grounding.CaptionedImage) over a photograph; asked for are grounding.Phrase."""
 
     def __init__(self, eye, captioned, image, grids):
-        size, box = image.shape[:2], explanation.seen_box(eye.saved, image)
+        size, box = image.shape[:2], eye.captioner.seen_box(*image.shape[:2])
         super().__init__(eye, str(captioned.image), captioned.words, captioned.phrases, size, box, grids)
         self.image = image
 
@@ -241,8 +241,7 @@ class Clip(Case):
     @functools.cached_property
     def curves(self):
         """The paper's temporal curves of all words [F, T]."""
-        pooled = self.grids(False).mean(axis=(1, 2))  # [F, D]
-        return saliency.temporal_curve(self.eye.saved.model, pooled, self.ids)
+        return self.eye.captioner.curve(self.grids(False), self.query)
 
     def score_curve(self, k):
         curve = self.curves[:, self.steps[k]].mean(axis=1)
@@ -267,15 +266,17 @@ def photographs(eye, captioned, protocol):
             yield from protocol(eye, list(captions), image, grids)
 
 
-def clips(eye, chosen):
+def clips(eye, chosen, folder):
     """Generate the Clips of the chosen media (annotations.Medium) of Demo, number k with caption k modulo their number.
+
+    folder: of the data set.
 
     A clip that cannot be read is told, and left out.
     """
     for k, medium in enumerate(chosen):
         with _telling(eye, medium.path):
             words = data_loader.tokenize(medium.captions[k % len(medium.captions)])
-            truth = demo_clips.load_truth(eye.saved.config.data_dir, medium.id)
+            truth = demo_clips.load_truth(folder, medium.id)
             yield Clip(eye, medium.id, medium.path, words, find_named(truth, words), truth.masks.shape[1:])
 
 
@@ -292,12 +293,12 @@ def masked_clips(eye, masked):
 
 
 def _grids_of_image(eye, image, multi_scale):
-    return eye.look(explanation.as_seen(eye.saved, eye.extractor(multi_scale), image), multi_scale)
+    return eye.look(eye.captioner.as_seen(image, multi_scale), multi_scale)
 
 
 def _grids_of_clip(eye, path, multi_scale, indices=None):
-    size = eye.extractor(multi_scale).input_size
-    batches = media.read_frames(path, indices, (size, size), explanation.FRAMES_AT_ONCE)
+    size = eye.captioner.frame_size(multi_scale)
+    batches = media.read_frames(path, indices, size, explainer.FRAMES_AT_ONCE)
     return np.concatenate([eye.look(frames, multi_scale) for frames in batches])
 
 

@@ -12,15 +12,10 @@ they depend on a mask m [C] of the cells, 1 where a cell shows the picture and 0
 The more a map says, the more a cell speaks for the word.
 """
 
-import dataclasses
-import functools
-
 import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
-import data_loader
-import saliency
 from system.errors import UserError
 
 PATH_STEPS = 32  # of integrated gradients
@@ -31,98 +26,62 @@ MASKS_AT_ONCE = 256
 SURROUNDINGS = 1 / 16  # of the picture's sides: half a cell of an 8 x 8 grid
 
 
-@dataclasses.dataclass(frozen=True)
 class Scene:
-    """A picture as the captioner `model` sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
+    """A picture before a captioner, which says how it takes words under changes of its cells (captioner.py).
 
-    Axes: C = Gy * Gx cells, N descriptors that the captioner reads, M masks, T words. levels: of the captioner's
-    pyramid (data_loader.as_sequence). names: whether it has learnt to name what it sees (captioner/naming.py).
+    Axes: C = Gy * Gx cells in the order of rows, D, M masks, T words (ids as the captioner numbers them). cells,
+    blank_cells: those of the picture and of a grey one, float32 [C, D]; shape: (Gy, Gx); names: whether the captioner
+    has learnt to name what it sees (captioner/naming.py).
     """
 
-    model: object
-    grid: np.ndarray
-    blank: np.ndarray
-    levels: tuple = ()
-    names: bool = False
+    cells = blank_cells = shape = None
+    names = False
 
-    @functools.cached_property
-    def reading(self):
-        """How the sequence that the captioner reads comes from the cells: [N, C], sequence = reading @ cells."""
-        n_cells = self.grid.shape[0] * self.grid.shape[1]
-        one_hot = np.eye(n_cells, dtype=np.float32).reshape(*self.grid.shape[:2], n_cells)
-        return tf.constant(data_loader.as_sequence(one_hot, self.levels))
-
-    @property
-    def cells(self):
-        """[C, D], row after row."""
-        return tf.constant(self.grid.reshape(-1, self.grid.shape[-1]), tf.float32)
-
-    @property
-    def blank_cells(self):
-        """[C, D]."""
-        return tf.constant(self.blank.reshape(-1, self.grid.shape[-1]), tf.float32)
-
-    @property
-    def grey(self):
-        """The mean of the grey cells [1, D]."""
-        return tf.reduce_mean(self.blank_cells, axis=0, keepdims=True)
-
-    def linear_map(self, slopes):
-        """Slopes at the mean grey cell [T, D], times each cell less that -> [T, Gy, Gx]."""
-        return self.as_map(slopes @ tf.transpose(self.cells - self.grey))
-
-    def as_map(self, values):
-        """[T, C] -> [T, Gy, Gx]."""
-        return np.asarray(values, np.float32).reshape(-1, *self.grid.shape[:2])
+    def log_q_alone(self, cells, word_ids):
+        """log q(w_t | w_<t) when the captioner sees one cell and nothing else: [R, D], [T] -> [R, T]."""
+        raise NotImplementedError
 
     def log_q(self, masks, word_ids):
         """log q(w_t | w_<t) of each word under each mask: [M, C], [T] -> float32 [M, T] (equation 10)."""
-        word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-        parts = [
-            _masked_log_probs(self.model, self.cells, self.blank_cells, self.reading, part, word_ids).numpy()
-            for part in np.split(np.asarray(masks, np.float32), range(MASKS_AT_ONCE, len(masks), MASKS_AT_ONCE))
-        ]
-        return np.concatenate(parts)
+        raise NotImplementedError
+
+    def mask_gradients(self, masks, word_ids):
+        """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""
+        raise self.lacks_gradients()
+
+    def cell_gradients(self, word_ids):
+        """The gradient of each word's log q by the cells of the picture -> [T, C, D]."""
+        raise self.lacks_gradients()
+
+    def gradients_alone(self, cell, word_ids):
+        """The gradient of each word's log q by the cell [D] that the captioner sees alone -> [T, D]."""
+        raise self.lacks_gradients()
+
+    def name_gradients(self, cell, word_ids):
+        """The gradient of each word's score as a name of the cell [D] -> [T, D]; of a captioner that `names`."""
+        raise self.lacks_gradients()
+
+    @staticmethod
+    def lacks_gradients():
+        return UserError("this captioner has no gradients: take single_descriptor, leave_one_out or rise")
+
+    @property
+    def grey(self):
+        """The mean of the grey cells [D]."""
+        return tf.reduce_mean(self.blank_cells, axis=0).numpy()
+
+    def linear_map(self, slopes):
+        """Slopes at the mean grey cell [T, D], times each cell less that -> [T, Gy, Gx]."""
+        return self.as_map(_products(slopes, self.cells - self.grey))
+
+    def as_map(self, values):
+        """[T, C] -> [T, Gy, Gx]."""
+        return np.asarray(values, np.float32).reshape(-1, *self.shape)
 
 
-@tf.function(reduce_retracing=True)
-def _masked_log_probs(model, cells, blank, reading, masks, word_ids):
-    sequences = reading @ blank + tf.einsum("nc,mc,cd->mnd", reading, masks, cells - blank)  # [M, N, D]
-    return model.word_log_probs(sequences, word_ids[None])  # [M, T]
-
-
-@tf.function(reduce_retracing=True)
-def _mask_gradients(model, cells, blank, reading, masks, word_ids):
-    """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""
-    n_words = tf.size(word_ids)
-    copies = tf.repeat(masks, n_words, axis=0)  # [M * T, C]: each copy is asked for one word
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        log_q = tf.reshape(_masked_log_probs(model, cells, blank, reading, copies, word_ids), [-1, n_words, n_words])
-        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
-    return tf.reshape(tape.gradient(total, copies), [-1, n_words, tf.shape(masks)[1]])
-
-
-@tf.function(reduce_retracing=True)
-def _cell_gradients(model, cells, reading, word_ids):
-    """The gradient of each word's log q by the cells -> [T, C, D]."""
-    n_words = tf.size(word_ids)
-    copies = tf.repeat(cells[None], n_words, axis=0)  # [T, C, D]
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        log_q = model.word_log_probs(tf.einsum("nc,tcd->tnd", reading, copies), word_ids[None])  # [T, T]
-        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
-    return tape.gradient(total, copies)
-
-
-@tf.function(reduce_retracing=True)
-def _naming_gradients(model, cell, word_ids):
-    """The gradient of each word's score as a name of the cell [1, D] -> [T, D]."""
-    copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        total = tf.reduce_sum(model.word_name_scores(copies, word_ids))
-    return tape.gradient(total, copies)
+def _products(slopes, cells):
+    """The products of slopes [T, D] with cells [C, D] -> [T, C]."""
+    return (tf.constant(slopes, tf.float32) @ tf.transpose(cells)).numpy()
 
 
 # The methods: (scene, word_ids [T]) -> [T, Gy, Gx]
@@ -130,23 +89,22 @@ def _naming_gradients(model, cell, word_ids):
 
 def single_descriptor(scene, word_ids):
     """The paper's: log q when the captioner sees nothing but the cell (docs/method.md, equation 6)."""
-    return saliency.raw_maps(scene.model, scene.grid[None], word_ids)[0]
+    return scene.as_map(scene.log_q_alone(scene.cells, word_ids).T)
 
 
 def single_minus_blank(scene, word_ids):
     """`single_descriptor`, minus log q when it sees nothing but the grey cell: without what any cell would give."""
-    return single_descriptor(scene, word_ids) - saliency.raw_maps(scene.model, scene.blank[None], word_ids)[0]
+    return single_descriptor(scene, word_ids) - scene.as_map(scene.log_q_alone(scene.blank_cells, word_ids).T)
 
 
 def single_linear(scene, word_ids):
     """`single_descriptor` to the first order: its gradient at the mean grey cell, times the cell less that."""
-    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-    return scene.linear_map(_cell_gradients(scene.model, scene.grey, tf.ones([1, 1]), word_ids)[:, 0])
+    return scene.linear_map(scene.gradients_alone(scene.grey, word_ids))
 
 
 def naming_linear(scene, word_ids):
     """The same of the words' scores as names of the cell (captioner/naming.py), whatever the sentence."""
-    return scene.linear_map(_naming_gradients(scene.model, scene.grey, tf.constant(np.asarray(word_ids), tf.int32)))
+    return scene.linear_map(scene.name_gradients(scene.grey, word_ids))
 
 
 def best(scene, word_ids):
@@ -186,20 +144,13 @@ def integrated_gradients(scene, word_ids):
 def _mean_gradients(scene, shares, word_ids):
     """The mean gradient by the mask where all of it is each of `shares` -> [T, Gy, Gx]."""
     masks = np.repeat(np.asarray(shares, np.float32)[:, None], len(scene.cells), axis=1)  # [M, C]
-    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-    at_once = max(1, MASKS_AT_ONCE // len(word_ids))
-    gradients = [
-        _mask_gradients(scene.model, scene.cells, scene.blank_cells, scene.reading, part, word_ids).numpy()
-        for part in np.split(masks, range(at_once, len(masks), at_once))
-    ]  # of [m, T, C]
-    return scene.as_map(np.concatenate(gradients).mean(axis=0))
+    return scene.as_map(scene.mask_gradients(masks, word_ids).mean(axis=0))
 
 
 def grad_cam(scene, word_ids):
     """The cell's channels, weighted by their mean gradients over the cells; nothing below 0 (Selvaraju, ICCV 2017)."""
-    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
-    weights = tf.reduce_mean(_cell_gradients(scene.model, scene.cells, scene.reading, word_ids), axis=1)  # [T, D]
-    return scene.as_map(tf.nn.relu(weights @ tf.transpose(scene.cells)))
+    weights = tf.reduce_mean(scene.cell_gradients(word_ids), axis=1)  # [T, D]
+    return scene.as_map(np.maximum(_products(weights, scene.cells), 0))
 
 
 def rise(scene, word_ids):

@@ -5,10 +5,8 @@ import dataclasses
 import numpy as np
 
 import data_loader
-import saliency
 from system import console
 from system.errors import UserError
-from vision import descriptors
 
 MOST_TOLD = 5  # unknown words, in one message
 MOST_NEAR = 6  # known words, beside an unknown one
@@ -38,6 +36,7 @@ class Query:
     read_as: dict = dataclasses.field(default_factory=dict)
     target_log_probs: np.ndarray | None = None  # [T, V]
     against: list | None = None  # [T]: the word that each is compared with (contrast.py), itself where with none
+    pieces: list | None = None  # [T]: the places of each word's pieces among `ids`, where words are written in pieces
 
     @property
     def is_own(self):
@@ -48,6 +47,23 @@ class Query:
     def places(self):
         """The places of the words that are explained: all, or those that are compared with another word."""
         return [t for t, word in enumerate(self.words) if self.against is None or self.against[t] != word]
+
+    def by_word(self, values, axis, total=False):
+        """Values of `ids` along an axis -> those of the words that are explained, T in all.
+
+        Of a word in several pieces the mean, or the `total`: log q of the word is the sum of its pieces' (the chain
+        rule), and so are its maps; their mean is the same map, in nats a piece, whose scale does not grow with the
+        pieces.
+        """
+        values = np.moveaxis(np.asarray(values), axis, 0)  # [pieces, ...]
+        if self.pieces is None:
+            found = values[self.places]
+        else:
+            found = np.stack([values[self.pieces[t]].sum(axis=0) for t in self.places])
+            if not total:
+                counts = np.array([len(self.pieces[t]) for t in self.places], found.dtype)
+                found = found / counts.reshape(-1, *[1] * (found.ndim - 1))
+        return np.moveaxis(found, 0, axis)
 
     @property
     def labels(self):
@@ -130,27 +146,8 @@ def _described(word, vocabulary):
     return f"'{console.shown(word)}' ({found or 'none comes near it'})"
 
 
-def as_read(saved, grids):
-    """The cells of a medium's frames [n, Gy, Gx, D] as the captioner reads them when it captions it -> [N, D]."""
-    stored = descriptors.captioning_descriptors(saved.config, grids)
-    return data_loader.as_sequence(stored, saved.config.pyramid_levels)
-
-
-def own_caption(saved, sequence, path):
-    """The captioner's own caption of what it reads of `path`, [N, D] -> Query, with the distributions behind it.
-
-    UserError where the caption has no word.
-    """
-    ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
-    if not ids:
-        raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
-    words = [saved.vocabulary.words[k] for k in ids]
-    log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
-    return Query(" ".join(words), words, ids, target_log_probs=log_p)
-
-
 def phrase_steps(saved, words, phrases):
-    """A caption as the captioner reads it, and the steps of each phrase in that: ids [T], list of lists.
+    """A caption as the captioner reads it, and the steps of each phrase in that -> Query of T words, list of lists.
 
     words of the caption; phrases, each with the `places` of its words. For a word that the captioner does not know its
     stand-in is read, else it is left out; what lies beyond the captioner's longest sentence is, too. So a phrase can be
@@ -160,4 +157,5 @@ def phrase_steps(saved, words, phrases):
     read = [word if word in vocabulary.ids else vocabulary.stand_in(word) for word in words]
     known = [place for place, word in enumerate(read) if word is not None][: saved.config.n_lstm_step]
     steps = [[known.index(place) for place in phrase.places if place in known] for phrase in phrases]
-    return [vocabulary.ids[read[place]] for place in known], steps
+    words = [read[place] for place in known]
+    return Query(" ".join(words), words, [vocabulary.ids[word] for word in words]), steps

@@ -146,7 +146,9 @@ def contact_sheet(explanation):
 
 def write_numbers(explanation, target):
     """Write everything, with the captioner's settings, as .npz (no pickle), for those who plot themselves."""
-    query = explanation.query
+    query, config = explanation.query, explanation.config
+    if dataclasses.is_dataclass(config):
+        config = dataclasses.asdict(config)
     arrays = {
         "sentence": query.sentence,
         "words": explanation.words,
@@ -162,7 +164,7 @@ def write_numbers(explanation, target):
         "picture_size": (explanation.height, explanation.width),
         "box": explanation.box,
         "checkpoint": explanation.checkpoint,
-        "config": json.dumps(dataclasses.asdict(explanation.config)),
+        "config": json.dumps(config),
     }
     if explanation.is_video:
         arrays |= {"temporal_curves": explanation.curves, "fps": explanation.fps}

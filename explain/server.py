@@ -118,7 +118,7 @@ def make_app(bench, hosts):
     from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.routing import Route
 
-    jobs, words = Jobs(), bench.explainer.saved.vocabulary.words[1:]
+    jobs, words = Jobs(), list(bench.captioner.words)
     text = page.document(live="live.html", scripts=["live.js"], source="blob: 'self'", connect="'self'")
     uploads = asyncio.Semaphore(MOST_UPLOADS)
 

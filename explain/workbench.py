@@ -13,8 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from explain import page
-from explain.explanation import GREY, blank_grid
-from explain.query import as_read
+from explain.s2vt_captioner import GREY
 from system.errors import UserError
 from vision import geometry, media
 
@@ -49,7 +48,7 @@ class Workbench:
     """Media before `explain` (explainer.Explainer); their files stay in `folder` for as long as they lie here."""
 
     def __init__(self, explain, folder):
-        self.explainer, self.folder = explain, Path(folder)
+        self.explainer, self.captioner, self.folder = explain, explain.captioner, Path(folder)
         self.media = collections.OrderedDict()  # id -> Laid
 
     def warm_up(self):
@@ -57,8 +56,9 @@ class Workbench:
         path = self.new_path("grey.png")
         Image.new("RGB", (64, 64), (GREY,) * 3).save(path)
         medium = self.lay(path, "grey.png", lambda *_: None)
-        for instead in (None, self.explainer.saved.vocabulary.words[2]):
-            self.explain(medium["id"], self.explainer.saved.vocabulary.words[1], "error", instead, lambda *_: None)
+        for instead in (None, "dog=cat"):
+            with contextlib.suppress(UserError):  # a captioner that does not know them
+                self.explain(medium["id"], "a dog", "error", instead, lambda *_: None)
         self._remove_oldest()
 
     def _remove_oldest(self):
@@ -81,7 +81,7 @@ class Workbench:
             if media.kind(path) == "video" and (n_frames := media.probe(path).n_frames) > MOST_FRAMES:
                 raise UserError(f"{name} has {n_frames} frames, more than {MOST_FRAMES}: give it to visualization.py")
             sight = self.explainer.see(path)
-            captions = self._captions(as_read(self.explainer.saved, sight.cells))
+            captions = self.captioner.captions(sight.cells)
             shown = path.with_name(f"{path.stem}.shown")
             shown.write_bytes(page.encoded(sight, progress))
         laid = Laid(path.stem, name, sight, captions, shown)
@@ -95,12 +95,6 @@ class Workbench:
             "kind": page.kind(sight.is_video),
             "captions": [{"sentence": sentence, "score": score} for sentence, score in captions],
         }
-
-    def _captions(self, sequence):
-        """The captions of the last beam over what is read [N, D] -> list of (sentence, score), best first."""
-        saved = self.explainer.saved
-        (found,) = saved.model.beams(sequence[None], saved.config.beam_size, saved.config.length_penalty)
-        return [(saved.vocabulary.decode(ids), score) for ids, score in found]
 
     def laid(self, medium_id):
         """The medium of that id; UserError where it does not lie here."""
@@ -126,16 +120,15 @@ class Workbench:
 
         rectangle: (top, left, bottom, right) in shares of the picture's sides.
         """
-        laid, explainer = self.laid(medium_id), self.explainer
-        sight, saved = laid.sight, explainer.saved
+        laid, captioner = self.laid(medium_id), self.captioner
+        sight = laid.sight
         query = self._query(laid, sentence, unknown, instead)
         sides = (sight.height, sight.width) * 2
         pixels = [share * side for share, side in zip(rectangle, sides, strict=True)]
-        covered = geometry.shares_covered(pixels, sight.box, *sight.cells.shape[1:3])[..., None]  # [Gy, Gx, 1]
-        grey = blank_grid(explainer.captioning_extractor)
-        before, after = (as_read(saved, cells) for cells in (sight.cells, sight.cells + covered * (grey - sight.cells)))
+        shares = geometry.shares_covered(pixels, sight.box, *captioner.grid_to_caption(sight.cells))  # [Gy, Gx]
+        cells = captioner.covered(sight.cells, shares)
         return {
-            "captions": [laid.captions[0][0], self._captions(after)[0][0]],
+            "captions": [laid.captions[0][0], captioner.captions(cells)[0][0]],
             "words": query.labels,
-            "log_q": [explainer.log_q(sequence, query).astype(float).tolist() for sequence in (before, after)],
+            "log_q": [captioner.log_q(one, query).astype(float).tolist() for one in (sight.cells, cells)],
         }

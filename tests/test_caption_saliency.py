@@ -127,7 +127,7 @@ def test_a_clip(explain, clip, tmp_path):
 def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
     """They are explained as each alone is, and the CNN sees every frame once."""
     alone = [explain(clip, sentence) for sentence in ("a dog runs", "the beach")]
-    seen, extractor = [], explain.extractors[False]
+    seen, extractor = [], explain.captioner.extractor()
 
     class Counting:
         input_size, weights_id = extractor.input_size, extractor.weights_id
@@ -136,7 +136,7 @@ def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
             seen.append(len(frames))
             return extractor(frames)
 
-    monkeypatch.setitem(explain.extractors, False, Counting())
+    monkeypatch.setitem(explain.captioner._extractors, False, Counting())
     together = explain.explain(clip, [explain.query("a dog runs"), explain.query("the beach")])
     assert seen == [7]
     for one, other in zip(alone, together, strict=True):
@@ -148,11 +148,11 @@ def test_several_sentences_see_a_clip_once(explain, clip, monkeypatch):
 def test_several_methods_and_normalizations_are_each_as_alone(request, explain, medium):
     path = request.getfixturevalue(medium)
     methods, normalizations = ("single_descriptor", "leave_one_out", "best"), ("linear", "released")
-    several = explainer.Explainer(explain.saved, methods)(path, "a dog runs", normalization=normalizations)
+    several = explainer.Explainer(explain.captioner, methods)(path, "a dog runs", normalization=normalizations)
     views = several, *several.also
     assert [(one.method, one.normalization) for one in views] == list(itertools.product(methods, normalizations))
     for one in views:
-        alone = explainer.Explainer(explain.saved, one.method)(path, "a dog runs", normalization=one.normalization)
+        alone = explainer.Explainer(explain.captioner, one.method)(path, "a dog runs", normalization=one.normalization)
         assert alone.also == ()
         for name in ("raw_maps", "maps", "log_q", "grey_log_q", "curves"):
             np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))

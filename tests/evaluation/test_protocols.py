@@ -10,6 +10,7 @@ import cfg
 import data_loader
 from datasets.grounding import Boxes, CaptionedImage, Phrase
 from evaluation import protocols, scoring
+from explain.s2vt_captioner import S2VTCaptioner
 from tests.commands import run
 
 IMAGE = np.full((100, 100, 3), 128, np.uint8)
@@ -19,9 +20,11 @@ VOCABULARY = data_loader.Vocabulary([".", *MAPS], [9, 5, 7, 3])
 
 def eye():
     """An eye for which every word has its map of one row, whatever the method."""
-    saved = SimpleNamespace(vocabulary=VOCABULARY, config=cfg.DATASETS["Flickr8k"])
+    saved = SimpleNamespace(vocabulary=VOCABULARY, config=cfg.DATASETS["Flickr8k"], folder="a captioner", state={})
     maps = {VOCABULARY.ids[word]: [map_] for word, map_ in MAPS.items()}
-    return SimpleNamespace(saved=saved, maps=lambda method, case: np.array([[maps[word] for word in case.ids]]))
+    return SimpleNamespace(
+        captioner=S2VTCaptioner(saved), maps=lambda method, case: np.array([[maps[word] for word in case.query.ids]])
+    )
 
 
 def caption(*named):

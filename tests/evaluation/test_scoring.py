@@ -9,14 +9,15 @@ import pytest
 import cfg
 import data_loader
 import evaluate_saliency
-import saliency
 from captioner import checkpoint
 from datasets import grounding
 from datasets.annotations import Medium
 from datasets.demo import clips as demo_clips
 from datasets.grounding import Boxes, CaptionedImage, Phrase
 from evaluation import examples_page, faithfulness, protocols, scoring, tables
-from explain import attribution, explanation, overlay
+from explain import attribution, overlay
+from explain.query import Query
+from explain.s2vt_captioner import S2VTCaptioner
 from system.errors import UserError
 from vision import media
 
@@ -29,8 +30,8 @@ VOCABULARY = data_loader.Vocabulary([".", "a", "thing"], [9, 9, 3])
 def eye_of(maps, geometry="whole"):
     """An eye for which each method has the maps [T, Gy, Gx] that are given."""
     config = cfg.override(cfg.DATASETS["Flickr8k"], [f"image_geometry={geometry}"])
-    saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
-    return SimpleNamespace(saved=saved, maps=lambda method, case: np.asarray(maps[method])[None])
+    saved = SimpleNamespace(vocabulary=VOCABULARY, config=config, folder="a captioner", state={})
+    return SimpleNamespace(captioner=S2VTCaptioner(saved), maps=lambda method, case: np.asarray(maps[method])[None])
 
 
 def photograph(name, regions, maps, words=None, size=(100, 100), geometry="whole"):
@@ -84,19 +85,22 @@ def test_the_mean_map_is_that_of_the_other_pictures():
 def test_what_each_method_is_asked_of(monkeypatch):
     """The baselines of another captioner, `best` and its twin of several sizes, all others as they are."""
     asked = []
-    monkeypatch.setattr(explanation, "load_cnn", lambda saved, multi_scale: f"CNN, {multi_scale}")
-    monkeypatch.setattr(explanation, "maps_by", lambda *asked_of: asked.append(asked_of))
-    eye = scoring.Eye("trained")
-    eye.untrained = "untrained"
-    case = SimpleNamespace(ids=[3, 4], grids=lambda multi_scale: [f"cells, {multi_scale}"])
+
+    def captioner(name):
+        return SimpleNamespace(maps=lambda *asked_of: asked.append((name, *asked_of)))
+
+    eye = scoring.Eye(captioner("trained"))
+    eye.untrained = captioner("untrained")
+    query = Query("a thing", ["a", "thing"], [1, 2])
+    case = SimpleNamespace(query=query, grids=lambda multi_scale: [f"cells, {multi_scale}"])
     for method in ("rise", "best", "untrained", "untrained_best"):
         eye.maps(method, case)
-    one, several = ("CNN, False", ["cells, False"], [3, 4]), ("CNN, True", ["cells, True"], [3, 4])
+    one, several = (["cells, False"], query, False), (["cells, True"], query, True)
     assert asked == [
-        ("rise", "trained", *one),
-        ("best", "trained", *several),
-        ("single_descriptor", "untrained", *one),
-        ("best", "untrained", *several),
+        ("trained", "rise", *one),
+        ("trained", "best", *several),
+        ("untrained", "single_descriptor", *one),
+        ("untrained", "best", *several),
     ]
     assert set(eye.seconds) == {"rise", "best", "untrained", "untrained_best"}
 
@@ -104,10 +108,10 @@ def test_what_each_method_is_asked_of(monkeypatch):
 def test_the_untrained_captioner_is_another_one():
     config = cfg.override(cfg.DATASETS["Flickr8k"], ["dim_hidden=8", "dim_word_emb=4"])
     model = checkpoint.build_model(config, VOCABULARY, dim_image=5)
-    eye = scoring.Eye(checkpoint.Checkpoint(None, config, VOCABULARY, {}, model))
+    eye = scoring.Eye(S2VTCaptioner(checkpoint.Checkpoint(None, config, VOCABULARY, {}, model)))
     initial = model.get_weights()
     model.set_weights([weights + 1 for weights in initial])  # trained
-    found = eye.untrained
+    found = eye.untrained.saved
     assert found.vocabulary is VOCABULARY and found.model is not model
     assert all(np.array_equal(*pair) for pair in zip(initial, found.model.get_weights(), strict=True))
 
@@ -115,12 +119,11 @@ def test_the_untrained_captioner_is_another_one():
 def test_faithfulness_is_that_of_the_phrase_at_its_frame(monkeypatch):
     case = photograph("a", [LEFT, RIGHT], {"rise": np.array([[[0.0, 4.0]], [[2.0, 1.0]]])})
     case.grids = lambda multi_scale: ["the frame"]
-    case.eye.extractor = lambda multi_scale: "CNN"
-    monkeypatch.setattr(explanation, "scene", lambda *about: about[1:])
+    monkeypatch.setattr(case.eye.captioner, "scene", lambda cells: ("scene of", cells))
     monkeypatch.setattr(faithfulness, "faithfulness", lambda *asked: asked)
     maps = case.maps("rise", "mean")
     scene, ids, steps, raw_map = case.faithfulness(1, maps[1])
-    assert scene == ("CNN", "the frame") and ids == case.ids and steps == case.steps[1] == [1]
+    assert scene == ("scene of", "the frame") and ids == case.query.ids and steps == case.steps[1] == [1]
     assert raw_map.tolist() == [[2, 1]]
 
 
@@ -286,11 +289,11 @@ def test_scores_of_a_clip(monkeypatch):
     monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
     monkeypatch.setattr(media, "probe", lambda path: found)
     curves = np.array([[9.0, 0], [1, 0], [1, 3], [1, 1]])  # [F, T] of "a" and "burns"
-    monkeypatch.setattr(saliency, "temporal_curve", lambda model, pooled, ids: curves)
     eye = eye_of({})
-    eye.saved.model, eye.saved.vocabulary = None, data_loader.Vocabulary([".", "a", "burns"])
+    eye.captioner.saved.vocabulary = data_loader.Vocabulary([".", "a", "burns"])
+    monkeypatch.setattr(eye.captioner, "curve", lambda cells, query: curves)
     medium = Medium("v", Path("v.mp4"), "test", ("a burns",))
-    (case,) = scoring.clips(eye, [medium])
+    (case,) = scoring.clips(eye, [medium], "DATA")
     case.grids = lambda several: np.zeros((4, 1, 1, 3))
     assert case.frame(0) == 3  # of frames 2 and 3
     assert case.score_curve(0)["temporal"] == 1
@@ -343,7 +346,7 @@ def test_the_map_of_the_picture_of_a_clip_needs_its_frame_alone(monkeypatch):
 
 def test_a_clip_that_cannot_be_read_is_told_once(monkeypatch, capsys):
     monkeypatch.setattr(demo_clips, "load_truth", lambda *_: truth_of_a_clip())
-    eye = scoring.Eye(SimpleNamespace(config=SimpleNamespace(data_dir="nowhere")))
+    eye = scoring.Eye(None)
     chosen = [Medium("v", Path("no.mp4"), "test", ("owl",))]
-    assert list(scoring.clips(eye, chosen)) == list(scoring.clips(eye, chosen)) == []
+    assert list(scoring.clips(eye, chosen, "DATA")) == list(scoring.clips(eye, chosen, "DATA")) == []
     assert capsys.readouterr().err.count("no.mp4") == 1 and list(eye.unread) == [Path("no.mp4")]

@@ -10,7 +10,7 @@ import scipy.ndimage
 import data_loader
 import s2vt_model
 import saliency
-from explain import attribution
+from explain import attribution, s2vt_captioner
 
 WORDS = [2, 3, 4]
 
@@ -37,7 +37,7 @@ def blind(captioner):
 def scene(request, captioner):
     rng = np.random.default_rng(1)
     grid, blank = rng.normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    return attribution.Scene(captioner, grid, blank, request.param)
+    return s2vt_captioner.S2VTScene(captioner, grid, blank, request.param)
 
 
 def log_q(scene, grid):
@@ -68,7 +68,7 @@ def test_shape_and_determinism(scene, name):
 def test_a_word_that_ignores_the_picture_has_no_map(blind, name):
     rng = np.random.default_rng(1)
     grid, blank = rng.normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    maps = attribution.METHODS[name](attribution.Scene(blind, grid, blank), WORDS)
+    maps = attribution.METHODS[name](s2vt_captioner.S2VTScene(blind, grid, blank), WORDS)
     assert not saliency.normalize_linear(maps[None]).any()
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import saliency
 from data_loader import Vocabulary
-from explain import attribution, contrast, query
+from explain import attribution, contrast, query, s2vt_captioner
 from system.errors import UserError
 from tests import captioners
 
@@ -55,7 +55,7 @@ def test_a_method_that_is_linear_in_log_q_gives_the_difference_of_its_maps(capti
     grid, blank = np.random.default_rng(2).normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
     method = attribution.METHODS[name]
     maps, word, other = (
-        method(attribution.Scene(model, grid, blank, names=names), WORDS)
+        method(s2vt_captioner.S2VTScene(model, grid, blank, names=names), WORDS)
         for model in (asked, captioner, InTheirPlace(captioner))
     )
     np.testing.assert_allclose(maps, word - other, atol=1e-4)
@@ -65,7 +65,7 @@ def test_a_method_that_is_linear_in_log_q_gives_the_difference_of_its_maps(capti
 
 def test_grad_cam_weighs_channels_by_the_difference(asked):
     grid, blank = np.random.default_rng(2).normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    maps = attribution.METHODS["grad_cam"](attribution.Scene(asked, grid, blank), WORDS)
+    maps = attribution.METHODS["grad_cam"](s2vt_captioner.S2VTScene(asked, grid, blank), WORDS)
     assert maps[0].max() > 0 and maps.min() == 0 and abs(maps[1]).max() < 1e-6
 
 

@@ -15,6 +15,7 @@ from data_loader import Vocabulary
 from datasets import annotations
 from datasets.grounding import Boxes, Phrase
 from explain import query
+from explain.s2vt_captioner import S2VTCaptioner, own_caption
 from system.errors import UserError
 from vision import descriptors, media
 
@@ -59,15 +60,15 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = cfg.override(cfg.DATASETS["Flickr8k"], ["pyramid=2,1", "n_lstm_step=4", "beam_size=2"])
     model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 4, output_bias=[-9, 0, 0, 0, 0])  # never an empty caption
-    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config)
+    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config, folder="here", state={})
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)).save("one.png")
 
     def extractor(images):  # [n, 8, 8, 3] -> [n, 4, 4, 3]
         return images.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 50
 
     extractor.input_size = 8
-    sequence = query.as_read(saved, extractor(descriptors.cnn_inputs(config, "one.png", 8)))
-    own = query.own_caption(saved, sequence, "one.png")
+    sequence = S2VTCaptioner(saved).read(extractor(descriptors.cnn_inputs(config, "one.png", 8)))
+    own = own_caption(saved, sequence, "one.png")
     grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
     config.descriptors_dir.mkdir(parents=True)
     np.save(config.descriptors_dir / "one.npy", descriptors.captioning_descriptors(config, grids))
@@ -83,9 +84,9 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
 def test_an_own_caption_without_a_word_names_the_medium():
     config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=4", "beam_size=1"])
     model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 4, output_bias=[9, 0, 0, 0, 0])
-    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config)
+    saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config, folder="here", state={})
     with pytest.raises(UserError, match=r"nothing to say about one\.png: give it a --sentence"):
-        query.own_caption(saved, np.zeros((2, 3), np.float32), "one.png")
+        own_caption(saved, np.zeros((2, 3), np.float32), "one.png")
 
 
 def test_steps_of_phrases():
@@ -93,5 +94,7 @@ def test_steps_of_phrases():
     saved = SimpleNamespace(vocabulary=VOCABULARY, config=config)
     words = ("a", "xyzzy", "poodle", "runs", "a", "dog")  # "poodle" is read as dog; a fifth known word is too many
     phrases = [Phrase(places, "animals", Boxes(np.zeros((1, 4)), 1, 1)) for places in ((0, 1, 2), (3,), (1,), (4, 5))]
-    assert query.phrase_steps(saved, words, phrases) == ([1, 2, 3, 1], [[0, 1], [2], [], [3]])
-    assert query.phrase_steps(saved, ("xyzzy",), phrases[2:3]) == ([], [[]])
+    read, steps = query.phrase_steps(saved, words, phrases)
+    assert (read.ids, read.words, steps) == ([1, 2, 3, 1], ["a", "dog", "runs", "a"], [[0, 1], [2], [], [3]])
+    read, steps = query.phrase_steps(saved, ("xyzzy",), phrases[2:3])
+    assert (read.ids, steps) == ([], [[]])

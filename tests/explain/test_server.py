@@ -22,7 +22,7 @@ class Bench:
     """Records what is asked of it; `explain` works in steps until it is let go."""
 
     def __init__(self, folder):
-        self.explainer = SimpleNamespace(saved=SimpleNamespace(vocabulary=SimpleNamespace(words=[".", "a", "dog"])))
+        self.captioner = SimpleNamespace(words=["a", "dog"])
         self.folder, self.media = folder, {}
         self.go, self.asked, self.ended, self.busy = threading.Event(), [], [], 0
 

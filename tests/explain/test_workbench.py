@@ -5,9 +5,7 @@ import pytest
 from PIL import Image
 
 import caption_saliency
-from explain import attribution, workbench
-from explain.explanation import blank_grid
-from explain.query import as_read
+from explain import s2vt_captioner, workbench
 from system.errors import UserError
 from tests import make_media
 from vision import geometry
@@ -60,20 +58,19 @@ def test_maps_are_those_of_the_command(bench, explain):
 def test_covering_is_the_mask_of_equation_10(bench, explain, rectangle):
     found = lay(bench)
     answer = bench.cover(found["id"], "a dog runs", "error", None, rectangle)
-    laid, saved, query = bench.laid(found["id"]), explain.saved, explain.query("a dog runs")
-    sight = laid.sight
-    cells, grey = sight.cells[0], blank_grid(explain.captioning_extractor)
+    captioner, query = explain.captioner, explain.query("a dog runs")
+    sight, grey = bench.laid(found["id"]).sight, captioner.grey_cells_to_caption()
+    cells, saved = sight.cells[0], captioner.saved
     box = [side / of for side, of in zip(sight.box, (60, 90) * 2, strict=True)]
     covered = geometry.shares_covered(rectangle, box, *cells.shape[:2])
-    scene = attribution.Scene(saved.model, cells, grey, saved.config.pyramid_levels)
+    scene = s2vt_captioner.S2VTScene(saved.model, cells, grey, saved.config.pyramid_levels)
     expected = scene.log_q([np.ones(covered.size), 1 - covered.ravel()], query.ids)  # [2, T]
     assert answer["words"] == ["a", "dog", "runs"]
     np.testing.assert_allclose(answer["log_q"], expected, atol=0.01)  # what is read is of 16 bits
     assert answer["captions"][0] == found["captions"][0]["sentence"]
     if rectangle == (0, 0, 1, 1):
-        grey_caption = saved.model.generate(explain.grey_reading[None], 3, saved.config.length_penalty)[0]
-        assert answer["captions"][1] == saved.vocabulary.decode(grey_caption)
-        np.testing.assert_allclose(answer["log_q"][1], explain.log_q(explain.grey_reading, query), atol=0.01)
+        assert answer["captions"][1] == captioner.captions(grey[None])[0][0]
+        np.testing.assert_allclose(answer["log_q"][1], captioner.log_q(grey[None], query), atol=0.01)
     if rectangle[0] == rectangle[1] == 0.5:
         assert answer["captions"][1] == answer["captions"][0]
 
@@ -84,8 +81,8 @@ def test_a_clip_is_covered_in_every_frame(bench, explain):
     found = bench.lay(path, "clip.mp4", silent)
     assert found["is_video"] and found["kind"] == "video/mp4"
     answer = bench.cover(found["id"], "a dog", "error", None, (0, 0, 1, 1))
-    read = as_read(explain.saved, blank_grid(explain.captioning_extractor)[None])
-    np.testing.assert_allclose(answer["log_q"][1], explain.log_q(read, explain.query("a dog")), atol=0.01)
+    grey = explain.captioner.log_q(explain.captioner.grey_cells_to_caption()[None], explain.query("a dog"))
+    np.testing.assert_allclose(answer["log_q"][1], grey, atol=0.01)
     counted = []
     bench.explain(found["id"], "a dog", "error", None, lambda *one: counted.append(one))
     assert counted[-1] == (7, 7)

@@ -1,0 +1,139 @@
+"""What explain/ and evaluation/ ask of a captioner, whatever it is made of (docs/captioners.md shows a small one).
+
+A captioner looks at pictures, which gives it cells: what it says of each place of a picture before it writes. Of what
+kind the array of the cells is, is its own affair; its first axis counts the pictures. Asked is log q(w_t | w_<t), the
+logarithm of the probability of each word of a given sentence after the words before it, when it sees this or that.
+"""
+
+import numpy as np
+
+import cfg
+from explain import attribution
+from system.errors import UserError
+
+
+class Captioner:
+    """The questions. `S2VTCaptioner` answers them for the network of this project.
+
+    Axes: n pictures, F frames, T words (of several pieces, where the captioner writes in pieces: `Query.by_word`),
+    Gy x Gx cells. multi_scale: whether the picture is looked at in several sizes, as attribution.MULTI_SCALE wants it.
+    """
+
+    name = "a captioner"  # in messages
+    media = "image"  # what it has learnt from: "image" or "video"
+    words = ()  # that it knows, if it knows only some
+    most_words = 1000  # of a sentence
+    checkpoint = 0  # its number, of a training
+
+    @property
+    def config(self):
+        """What a result notes of it: a dataclass, or a dict, of JSON."""
+        return {}
+
+    def config_of(self, dataset, assignments=()):
+        """The settings under which it sees a data set, `--set` assignments among them -> cfg.Config; or UserError."""
+        return cfg.override(cfg.DATASETS[dataset], assignments)
+
+    def count(self, word):
+        """How often it has seen a word in training, as far as that is known."""
+        return 0
+
+    def load(self, multi_scale=False):
+        """Load now what the first picture would else wait for; UserError where that cannot be done."""
+
+    # Looking
+
+    def frame_size(self, multi_scale=False):
+        """(width, height) in which frames of a video are to be decoded for `cells`."""
+        raise NotImplementedError
+
+    def as_seen(self, image, multi_scale=False):
+        """A picture uint8 [h, w, 3] as `cells` takes it -> uint8 [1, height, width, 3]."""
+        raise NotImplementedError
+
+    def seen_box(self, height, width):
+        """What it sees of a picture of that size, and the cells cover: (top, left, bottom, right) in pixels."""
+        return 0.0, 0.0, float(height), float(width)
+
+    def cells(self, pictures, multi_scale=False):
+        """What it says of pictures uint8 [n, height, width, 3] -> the cells of each, by default [n, Gy, Gx, D]."""
+        raise NotImplementedError
+
+    def grey_cells(self, multi_scale=False):
+        """The cells of one grey picture, without the axis of pictures."""
+        raise NotImplementedError
+
+    def cells_to_caption(self, path):
+        """The cells of what it reads of a medium when it captions that: of a video those of some frames -> [n, ...]."""
+        raise NotImplementedError
+
+    def covered(self, cells, shares):
+        """The cells [n, ...] of pictures of which a part is grey (10); shares [Gy, Gx]: of each cell, how much."""
+        return cells + shares[..., None].astype(np.float32) * (self.grey_cells_to_caption() - cells)
+
+    def grey_cells_to_caption(self):
+        """As `grey_cells`, in the size in which it captions."""
+        return self.grey_cells()
+
+    def grid_to_caption(self, cells):
+        """(Gy, Gx) of the cells [n, ...] of what it captions."""
+        return cells.shape[1:3]
+
+    # Words
+
+    def query(self, sentence, unknown="error", instead=None):
+        """The words of a sentence -> query.Query; UserError where it cannot be asked of this captioner."""
+        raise NotImplementedError
+
+    def phrase_steps(self, words, phrases):
+        """A caption (list of words) as it is read, and where each phrase (with its `places`) is in that.
+
+        -> Query, a list of its words' numbers for each phrase, empty where the captioner does not know it.
+        """
+        raise NotImplementedError
+
+    def captions(self, cells):
+        """Its own captions of the cells of a medium [n, ...], best first -> list of (sentence, score)."""
+        raise NotImplementedError
+
+    def own_query(self, cells, path, instead=None):
+        """The words of its own caption of what it sees -> Query; UserError where it says nothing.
+
+        With `target_log_probs` (equation 5) where it has them: by default its caption is a sentence like any other.
+        """
+        sentence = self.captions(cells)[0][0]
+        if not sentence:
+            raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
+        return self.query(sentence, "error", instead)
+
+    # log q
+
+    def log_q(self, cells, query):
+        """log q of the words that are explained, when it captions the cells [n, ...] of a medium -> [T], nats."""
+        raise NotImplementedError
+
+    def scene(self, cells, query=None, multi_scale=False):
+        """One picture, of which these are the cells, as a method of attribution.METHODS asks about it -> Scene."""
+        raise NotImplementedError
+
+    def maps_alone(self, cells, query):
+        """The paper's raw maps (6) of pictures, log q when one cell alone is seen: cells [F, ...] -> [F, T, Gy, Gx].
+
+        (5) where the query has `target_log_probs`.
+        """
+        method = attribution.METHODS[attribution.PAPERS]
+        return np.stack([method(self.scene(one, query), query.ids) for one in cells])
+
+    def curve(self, cells, query):
+        """The same of each frame as a whole: cells [F, ...] -> [F, T]."""
+        raise NotImplementedError
+
+    def maps(self, method, cells, query, multi_scale=False):
+        """Raw maps by a method of attribution.METHODS: cells [F, ...] -> [F, T, Gy, Gx].
+
+        All but the paper's own explain log q of the words, whoever has chosen them.
+        """
+        if method == attribution.PAPERS:
+            return self.maps_alone(cells, query)
+        scenes = (self.scene(one, query, multi_scale) for one in cells)
+        return np.stack([attribution.METHODS[method](one, query.ids) for one in scenes])

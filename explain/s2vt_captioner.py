@@ -1,0 +1,298 @@
+"""The network of this project (s2vt_model.py) with its CNN, as explain/ and evaluation/ ask it (captioner.py)."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+import data_loader
+import saliency
+from explain import attribution
+from explain.captioner import Captioner
+from explain.contrast import Contrast, contrasted
+from explain.query import Query, parse_sentence, phrase_steps
+from system.errors import UserError
+from vision import descriptors, geometry
+
+GREY = 128  # of the picture without anything in it
+# What --set may change here: the captioner does not depend on it.
+SETTINGS = (
+    "data_dir",
+    "cnn_weights",
+    "saliency_input_size",
+    "beam_size",
+    "length_penalty",
+    "cnn_precision",
+    "precision",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class S2VTScene(attribution.Scene):
+    """A picture as the captioner `model` sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
+
+    N descriptors that the captioner reads. levels: of the captioner's pyramid (data_loader.as_sequence).
+    """
+
+    model: object
+    grid: np.ndarray
+    blank: np.ndarray
+    levels: tuple = ()
+    names: bool = False
+
+    @property
+    def shape(self):
+        return self.grid.shape[:2]
+
+    @property
+    def cells(self):
+        return self.grid.reshape(-1, self.grid.shape[-1]).astype(np.float32)
+
+    @property
+    def blank_cells(self):
+        return self.blank.reshape(-1, self.grid.shape[-1]).astype(np.float32)
+
+    @functools.cached_property
+    def reading(self):
+        """How the sequence that the captioner reads comes from the cells: [N, C], sequence = reading @ cells."""
+        n_cells = self.grid.shape[0] * self.grid.shape[1]
+        one_hot = np.eye(n_cells, dtype=np.float32).reshape(*self.grid.shape[:2], n_cells)
+        return tf.constant(data_loader.as_sequence(one_hot, self.levels))
+
+    def log_q_alone(self, cells, word_ids):
+        return saliency.temporal_curve(self.model, cells, word_ids)
+
+    def log_q(self, masks, word_ids):
+        return np.concatenate([part.numpy() for part in self._under(masks, word_ids, _masked_log_probs)])
+
+    def mask_gradients(self, masks, word_ids):
+        at_once = max(1, attribution.MASKS_AT_ONCE // len(word_ids))
+        return np.concatenate([part.numpy() for part in self._under(masks, word_ids, _mask_gradients, at_once)])
+
+    def _under(self, masks, word_ids, function, at_once=attribution.MASKS_AT_ONCE):
+        """Generate what a function of this scene and some masks [m, C] gives, part after part."""
+        word_ids, masks = _ids(word_ids), np.asarray(masks, np.float32)
+        cells, blank = tf.constant(self.cells), tf.constant(self.blank_cells)
+        for part in np.split(masks, range(at_once, len(masks), at_once)):
+            yield function(self.model, cells, blank, self.reading, tf.constant(part), word_ids)
+
+    def cell_gradients(self, word_ids):
+        return _cell_gradients(self.model, tf.constant(self.cells), self.reading, _ids(word_ids)).numpy()
+
+    def gradients_alone(self, cell, word_ids):
+        return _cell_gradients(self.model, tf.constant(cell[None]), tf.ones([1, 1]), _ids(word_ids))[:, 0].numpy()
+
+    def name_gradients(self, cell, word_ids):
+        return _naming_gradients(self.model, tf.constant(cell[None]), _ids(word_ids)).numpy()
+
+
+def _ids(word_ids):
+    return tf.constant(np.asarray(word_ids), tf.int32)
+
+
+@tf.function(reduce_retracing=True)
+def _masked_log_probs(model, cells, blank, reading, masks, word_ids):
+    sequences = reading @ blank + tf.einsum("nc,mc,cd->mnd", reading, masks, cells - blank)  # [M, N, D]
+    return model.word_log_probs(sequences, word_ids[None])  # [M, T]
+
+
+@tf.function(reduce_retracing=True)
+def _mask_gradients(model, cells, blank, reading, masks, word_ids):
+    """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""
+    n_words = tf.size(word_ids)
+    copies = tf.repeat(masks, n_words, axis=0)  # [M * T, C]: each copy is asked for one word
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        log_q = tf.reshape(_masked_log_probs(model, cells, blank, reading, copies, word_ids), [-1, n_words, n_words])
+        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
+    return tf.reshape(tape.gradient(total, copies), [-1, n_words, tf.shape(masks)[1]])
+
+
+@tf.function(reduce_retracing=True)
+def _cell_gradients(model, cells, reading, word_ids):
+    """The gradient of each word's log q by the cells -> [T, C, D]."""
+    n_words = tf.size(word_ids)
+    copies = tf.repeat(cells[None], n_words, axis=0)  # [T, C, D]
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        log_q = model.word_log_probs(tf.einsum("nc,tcd->tnd", reading, copies), word_ids[None])  # [T, T]
+        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
+    return tape.gradient(total, copies)
+
+
+@tf.function(reduce_retracing=True)
+def _naming_gradients(model, cell, word_ids):
+    """The gradient of each word's score as a name of the cell [1, D] -> [T, D]."""
+    copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        total = tf.reduce_sum(model.word_name_scores(copies, word_ids))
+    return tape.gradient(total, copies)
+
+
+@functools.lru_cache(maxsize=4)
+def blank_grid(extractor):
+    """What the CNN says of a grey picture: [Gy, Gx, D]."""
+    return extractor(np.full((1, extractor.input_size, extractor.input_size, 3), GREY, np.uint8))[0]
+
+
+def load_cnn(saved, multi_scale=False):
+    """The CNN of a checkpoint, of the size that saliency asks for, or of several (descriptors.SCALES).
+
+    UserError if its weights are not those that the captioner was trained on.
+    """
+    if multi_scale:
+        extractor = descriptors.load_multi_scale_cnn(saved.config)
+    else:
+        extractor = descriptors.load_cnn(saved.config, saved.config.saliency_input_size)
+    trained_on = saved.state.get("cnn_weights_id")
+    if trained_on not in (None, extractor.weights_id):
+        raise UserError(
+            f"{saved.folder} was trained on descriptors of {saved.config.cnn} with other weights ({trained_on}, not "
+            f"{extractor.weights_id}): name their file with --set cnn_weights=FILE"
+        )
+    return extractor
+
+
+class S2VTCaptioner(Captioner):
+    """A checkpoint (captioner/checkpoint.py) with its CNN. Cells are descriptors, [n, Gy, Gx, D].
+
+    Where it reads a picture as a whole, one of images reads it as its pictures, one of videos averaged to one
+    descriptor.
+    """
+
+    def __init__(self, saved):
+        self.saved = saved
+        self.name, self.media = str(saved.folder), saved.config.media
+        self.checkpoint = saved.state.get("step", 0)
+        self.words, self.most_words = saved.vocabulary.words[1:], saved.config.n_lstm_step
+        self._extractors = {}
+
+    @property
+    def config(self):
+        return self.saved.config
+
+    def config_of(self, dataset, assignments=()):
+        return self.saved.on(dataset, assignments).config
+
+    def count(self, word):
+        return self.saved.vocabulary.counts.get(word, 0)
+
+    def of_model(self, model):
+        """The same with another model of that size, and the CNNs that are loaded -> S2VTCaptioner."""
+        other = S2VTCaptioner(dataclasses.replace(self.saved, model=model))
+        other._extractors = self._extractors
+        return other
+
+    def extractor(self, multi_scale=False):
+        """The CNN, loaded when it is first asked for; UserError as from `load_cnn`."""
+        if multi_scale not in self._extractors:
+            self._extractors[multi_scale] = load_cnn(self.saved, multi_scale)
+        return self._extractors[multi_scale]
+
+    def load(self, multi_scale=False):
+        self.extractor(multi_scale)
+
+    @functools.cached_property
+    def captioning_extractor(self):
+        """The CNN of the size that the captioner was trained on."""
+        loaded = next(iter(self._extractors.values()), None) or self.extractor()
+        return loaded.at(descriptors.input_size(self.saved.config))
+
+    # Looking
+
+    def frame_size(self, multi_scale=False):
+        return (self.extractor(multi_scale).input_size,) * 2
+
+    def as_seen(self, image, multi_scale=False):
+        return geometry.fit(image, self.saved.config.image_geometry, self.extractor(multi_scale).input_size)[None]
+
+    def seen_box(self, height, width):
+        return geometry.seen_box(self.saved.config.image_geometry, height, width)
+
+    def cells(self, pictures, multi_scale=False):
+        return self.extractor(multi_scale)(pictures)
+
+    def grey_cells(self, multi_scale=False):
+        return blank_grid(self.extractor(multi_scale))
+
+    def grey_cells_to_caption(self):
+        return blank_grid(self.captioning_extractor)
+
+    def cells_to_caption(self, path):
+        extractor = self.captioning_extractor
+        return extractor(descriptors.cnn_inputs(self.saved.config, path, extractor.input_size))
+
+    def read(self, cells):
+        """The cells of a medium's frames [n, Gy, Gx, D] as the captioner reads them when it captions it -> [N, D]."""
+        stored = descriptors.captioning_descriptors(self.saved.config, cells)
+        return data_loader.as_sequence(stored, self.saved.config.pyramid_levels)
+
+    # Words
+
+    def query(self, sentence, unknown="error", instead=None):
+        query = parse_sentence(sentence, self.saved.vocabulary, self.saved.config.n_lstm_step, unknown)
+        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
+
+    def phrase_steps(self, words, phrases):
+        return phrase_steps(self.saved, words, phrases)
+
+    def captions(self, cells):
+        config, vocabulary = self.saved.config, self.saved.vocabulary
+        (found,) = self.saved.model.beams(self.read(cells)[None], config.beam_size, config.length_penalty)
+        return [(vocabulary.decode(ids), score) for ids, score in found]
+
+    def own_query(self, cells, path, instead=None):
+        query = own_caption(self.saved, self.read(cells), path)
+        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
+
+    # log q
+
+    @functools.cached_property
+    def contrast(self):
+        """The captioner, asked for the difference of two words."""
+        return Contrast(self.saved.model)
+
+    def _other_ids(self, query):
+        return [self.saved.vocabulary.ids[word] for word in query.against]
+
+    def asked(self, query):
+        """The model that answers a query: the captioner, or it asked for the difference to other words."""
+        if query is None or query.against is None:
+            return self.saved.model
+        self.contrast.others.assign(self._other_ids(query))
+        return self.contrast
+
+    def log_q(self, cells, query):
+        log_p = saliency.full_input_log_probs(self.saved.model, self.read(cells), query.ids)[query.places]  # [T, V]
+        log_q = log_p[np.arange(len(log_p)), np.take(query.ids, query.places)]
+        if query.against is not None:  # less that of the other word
+            log_q = log_q - log_p[np.arange(len(log_p)), np.take(self._other_ids(query), query.places)]
+        return log_q
+
+    def scene(self, cells, query=None, multi_scale=False):
+        config = self.saved.config
+        levels = config.pyramid_levels if config.media == "image" else (1,)
+        blank = self.grey_cells(multi_scale)
+        return S2VTScene(self.asked(query), cells, blank, levels, config.naming_weight > 0)
+
+    def maps_alone(self, cells, query):
+        return saliency.raw_maps(self.asked(query), cells, query.ids, query.target_log_probs)
+
+    def curve(self, cells, query):
+        pooled = cells.mean(axis=(1, 2))  # [F, D]
+        return saliency.temporal_curve(self.asked(query), pooled, query.ids, query.target_log_probs)
+
+
+def own_caption(saved, sequence, path):
+    """The captioner's own caption of what it reads of `path`, [N, D] -> Query, with the distributions behind it.
+
+    UserError where the caption has no word.
+    """
+    ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
+    if not ids:
+        raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
+    words = [saved.vocabulary.words[k] for k in ids]
+    log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
+    return Query(" ".join(words), words, ids, target_log_probs=log_p)
