@@ -20,7 +20,7 @@ import saliency
 from captioner import checkpoint
 from datasets.demo import clips as demo_clips
 from evaluation import faithfulness, localization
-from explain import attribution, explanation, query
+from explain import attribution, explainer, explanation, query
 from system import errors
 from system.errors import UserError
 from vision import geometry, media
@@ -297,7 +297,7 @@ def _grids_of_image(eye, image, multi_scale):
 
 def _grids_of_clip(eye, path, multi_scale, indices=None):
     size = eye.extractor(multi_scale).input_size
-    batches = media.read_frames(path, indices, (size, size), explanation.FRAMES_AT_ONCE)
+    batches = media.read_frames(path, indices, (size, size), explainer.FRAMES_AT_ONCE)
     return np.concatenate([eye.look(frames, multi_scale) for frames in batches])
 
 

@@ -68,6 +68,8 @@ class Explainer:
     explain(path, sentence) explains one; `query`, `see` and `explain` do it in steps, for many.
     """
 
+    frames_at_once = FRAMES_AT_ONCE
+
     def __init__(self, saved, method=attribution.PAPERS):
         self.saved = saved
         self.methods = tuple(dict.fromkeys(_several(method)))  # the first is that of what an explanation shows itself
@@ -204,7 +206,8 @@ class Explainer:
         for multi_scale, extractor in self.extractors.items():
             methods = [one for one in self.methods if (one in attribution.MULTI_SCALE) == multi_scale]
             pieces = {key: [([], []) for _ in queries] for key in itertools.product(methods, smoothings)}
-            copies = zip(smoothings, itertools.tee(_frame_grids(extractor, sight.path), len(smoothings)), strict=True)
+            grids = _frame_grids(extractor, sight.path, self.frames_at_once)
+            copies = zip(smoothings, itertools.tee(grids, len(smoothings)), strict=True)
             streams = [saliency.smooth_stream(one) if smoothed else one for smoothed, one in copies]
             for batches in itertools.zip_longest(*streams):  # of each [b, Gy, Gx, D]; smoothed ones are a frame behind
                 for smoothed, batch in zip(smoothings, batches, strict=True):
@@ -246,10 +249,10 @@ class Explainer:
         return dataclasses.replace(first, also=tuple(others))
 
 
-def _frame_grids(extractor, path):
+def _frame_grids(extractor, path, frames_at_once):
     """The grids of a video's frames as they are decoded, in batches [b, Gy, Gx, D]."""
     size = (extractor.input_size, extractor.input_size)
-    return (extractor(frames) for frames in media.read_frames(path, size=size, batch_size=FRAMES_AT_ONCE))
+    return (extractor(frames) for frames in media.read_frames(path, size=size, batch_size=frames_at_once))
 
 
 def _found(found, sight, method, normalization):

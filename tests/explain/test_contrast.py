@@ -91,9 +91,11 @@ def test_the_words_that_are_compared():
     refusals = {
         "dog=zebra": "the captioner does not know 'zebra'",
         "zebra=cat": "the captioner does not know 'zebra'",
-        "cat=dog": "no word of 'A dog runs, a dog' would be another one; write WORD=OTHER",
-        "dog=dog": "no word of",
-        "dog=": "'' is not one word",
+        "cat=dog": "'cat', to be compared with 'dog', is not in 'A dog runs, a dog'",
+        "dog=dog": "no word of 'A dog runs, a dog' would be another one; write WORD=OTHER",
+        "dog=": "'dog=' compares nothing: write OTHER, or WORD=OTHER",
+        "=dog": "'=dog' compares nothing",
+        "": "'' compares nothing",
         "dog=a cat": "'a cat' is not one word",
     }
     for instead, message in refusals.items():
