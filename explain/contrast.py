@@ -37,9 +37,13 @@ def contrasted(query, instead, vocabulary):
 
     UserError where the captioner does not know that word, or the sentence has not the one that it is to stand for.
     """
-    asked, separator, other = instead.rpartition("=")
+    asked, separator, other = (part.strip() for part in instead.rpartition("="))
+    if not other or (separator and not asked):
+        raise UserError(f"'{console.shown(instead)}' compares nothing: write OTHER, or WORD=OTHER")
     other = known_word(other, vocabulary)
     asked = [known_word(asked, vocabulary)] if separator else query.words
+    if separator and asked[0] not in query.words:
+        raise UserError(f"'{asked[0]}', to be compared with '{other}', is not in '{console.shown(query.sentence)}'")
     against = [other if word in asked else word for word in query.words]
     if against == query.words:
         raise UserError(

@@ -66,6 +66,8 @@ class Explainer:
     explain(path, sentence) explains one; `query`, `see` and `explain` do it in steps, for many.
     """
 
+    frames_at_once = FRAMES_AT_ONCE
+
     def __init__(self, captioner, method=attribution.PAPERS):
         self.captioner = captioner
         self.methods = tuple(dict.fromkeys(_several(method)))  # the first is that of what an explanation shows itself
@@ -182,7 +184,7 @@ class Explainer:
     def _frame_cells(self, path, multi_scale):
         """The cells of a video's frames as they are decoded, in batches [b, ...]."""
         size = self.captioner.frame_size(multi_scale)
-        batches = media.read_frames(path, size=size, batch_size=FRAMES_AT_ONCE)
+        batches = media.read_frames(path, size=size, batch_size=self.frames_at_once)
         return (self.captioner.cells(frames, multi_scale) for frames in batches)
 
     def _explanation(self, sight, query, views):

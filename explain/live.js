@@ -21,7 +21,7 @@ async function asked(path, body, headers, doing) {
     let last = {};
     for await (const told of linesOf(response)) {
       if (own !== answering) return null;
-      if (told.waiting) tellDoing(`waiting: ${told.waiting} before this one`, true);
+      if (told.waiting) tellDoing(`${doing}: waits, ${told.waiting} before it`, true);
       if ("done" in told) tellProgress(doing, told.done, told.of);
       last = told;
     }
@@ -78,12 +78,23 @@ function tellProgress(doing, done, total) {
 
 async function lay(file) {
   const own = (laying = {});
+  byId("asking").hidden = true; // its captions are those of what was there before
   const found = await asked("/media", file, { "X-Name": encodeURIComponent(file.name) }, `looking at ${file.name}`);
-  if (!found || own !== laying) return;
+  if (own !== laying) return;
+  byId("asking").hidden = !laid;
+  if (!found) return;
   const response = await fetch(`/media/${found.id}`).catch((error) => error), content = response.ok && (await response.blob());
   if (own !== laying) return; // another one has been chosen meanwhile
   if (!content) { tellError(response instanceof Error ? response : await failure(response)); return; }
+  await showLaid(found, content);
+  byId("instead").value = "";
+  await explain(laid.captions[0].sentence);
+}
+
+// What lies on the bench, and a file of it that browsers show.
+async function showLaid(found, content) {
   [laid, question, data] = [found, null, null];
+  remember();
   byId("explanation").hidden = byId("covered").hidden = true;
   delete document.body.dataset.ready;
   showMedium(URL.createObjectURL(content), laid.is_video, laid.medium);
@@ -98,8 +109,18 @@ async function lay(file) {
     return button;
   }));
   byId("asking").hidden = false;
-  byId("instead").value = "";
-  await explain(laid.captions[0].sentence);
+}
+
+// A page that is loaded again, or come back to, goes on where it was.
+const remember = () => sessionStorage.setItem("laid", JSON.stringify({ laid, question }));
+
+async function goOn() {
+  const { laid: found, question: asked } = JSON.parse(sessionStorage.getItem("laid") ?? "{}");
+  const response = found && (await fetch(`/media/${found.id}`));
+  if (!response?.ok) return;
+  await showLaid(found, await response.blob());
+  byId("instead").value = asked?.instead ?? "";
+  await explain(asked?.sentence ?? found.captions[0].sentence);
 }
 
 // ---------------------------------------------------------------------------------------------- a sentence
@@ -112,6 +133,7 @@ async function explain(sentence) {
   const start = performance.now(), found = await asked("/explain", JSON.stringify(own), {}, "computing the maps");
   if (!found) return;
   question = own;
+  remember();
   uncover();
   laid.captions.forEach((caption, k) => byId("captions").children[k].setAttribute("aria-current", String(caption.sentence === sentence)));
   await present(found.about, found.maps);
@@ -138,6 +160,7 @@ function take(word, known) {
   const whole = new RegExp(`(?<![\\p{L}\\p{N}])${literally}(?![\\p{L}\\p{N}])`, "giu"); // not a part of another word
   const replaced = (text) => text.normalize().replace(whole, () => known);
   byId("instead").value = replaced(byId("instead").value);
+  byId("sentence").focus();
   explain(replaced(byId("sentence").value));
 }
 
@@ -219,21 +242,31 @@ function tellChanges({ captions, words, log_q }) {
 }
 
 function coverCell() { // the first, then the opposite corner
-  if (!Array.isArray(state.cell)) return;
-  if (!state.corner) { state.corner = state.cell; byId("how").textContent = "Now the opposite corner: c again."; return; }
+  if (!Array.isArray(state.cell)) moveCell(0, 0); // the middle one
+  if (!state.corner) {
+    state.corner = state.cell;
+    drawCover(betweenCells());
+    byId("how").textContent = "Now the opposite corner: c again.";
+    return;
+  }
+  const rectangle = betweenCells();
+  state.corner = null;
+  byId("how").textContent = "";
+  cover(rectangle);
+}
+
+function betweenCells() { // from the first corner to the cell that is pointed at
   const [, , height, width] = view.about.shape, [top, left, bottom, right] = data.box, cells = [state.corner, state.cell];
   const [low, high] = [Math.min, Math.max].map((edge) => [0, 1].map((k) => edge(cells[0][k], cells[1][k])));
   const y = (row) => top + (row / height) * (bottom - top), x = (column) => left + (column / width) * (right - left);
-  state.corner = null;
-  byId("how").textContent = "";
-  cover([y(low[0]), x(low[1]), y(high[0] + 1), x(high[1] + 1)]);
+  return [y(low[0]), x(low[1]), y(high[0] + 1), x(high[1] + 1)];
 }
 
 // ---------------------------------------------------------------------------------------------- all of it
 
 function listenAlive() {
   byId("time").after(byId("covered"));
-  byId("stop").addEventListener("click", () => answering?.abort());
+  byId("stop").addEventListener("click", () => { answering?.abort(); byId("sentence").focus(); });
   byId("choose").addEventListener("submit", (event) => event.preventDefault());
   byId("file").addEventListener("change", () => {
     const [file] = byId("file").files;
@@ -271,16 +304,18 @@ function listenAlive() {
     byId("covering").setAttribute("aria-pressed", String(isCovering()));
     byId("how").textContent = isCovering() ? "Draw a rectangle over the picture; by keyboard: c in one of its cells, c in another." : "";
   });
-  byId("uncover").addEventListener("click", uncover);
+  byId("uncover").addEventListener("click", () => { uncover(); byId("covering").focus(); });
   byId("picture").addEventListener("keydown", (event) => {
     if (event.key === "c" && !event.ctrlKey && !event.metaKey && !event.altKey) coverCell();
   });
+  document.addEventListener("keydown", () => state.corner && Array.isArray(state.cell) && drawCover(betweenCells()));
 }
 
 async function startAlive() {
   listenAlive();
   vocabulary = await (await fetch("/words")).json();
   document.body.dataset.alive = "yes";
+  await goOn();
 }
 
 startAlive();

@@ -3,7 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 const state = {
-  held: [], preview: null, first: null, // words
+  held: [], preview: null, first: null, tab: 0, // words; tab: where the tab key goes
   frame: 0, target: null, // on the screen, and where a seek goes
   cell: null, corner: null, // row, column: pointed at, and the first one of a rectangle
   colours: 0, opacity: 0.75, pair: "beside",
@@ -45,6 +45,9 @@ function layOut() {
   const [, , ...grid] = view.about.shape;
   heats = canvases.map((canvas) => new Heat(canvas, data.size, data.box, grid));
   Object.assign(byId("copy"), { width: canvases[0].width, height: canvases[0].height });
+  figures.forEach((figure) => (figure.style.maxWidth = `calc(65vh * ${data.size[0] / data.size[1]})`)); // strips stay in sight
+  byId("help-released").hidden = view.about.normalization !== "released";
+  byId("help-linear").hidden = view.about.normalization === "released";
   choosePalettes();
 }
 
@@ -77,13 +80,16 @@ function drawLegend(kind, words) {
   const [low, canvas, high] = byId("legend").children, pen = canvas.getContext("2d"), image = pen.createImageData(256, 1);
   new Uint32Array(image.data.buffer).set(palettes[kind]);
   pen.putImageData(image, 0, 0);
-  [low.textContent, high.textContent] = kind === "two" ? [data.words[words[1]], data.words[words[0]]] : ["low", "high, for each word by itself"];
+  const oneWord = view.about.normalization === "released" ? "high, among the words" : "high, for each word by itself";
+  [low.textContent, high.textContent] = kind === "two" ? [data.words[words[1]], data.words[words[0]]] : ["low", oneWord];
 }
 
 // ---------------------------------------------------------------------------------------------- words
 
 const rounded = (value, digits) => Number(value.toFixed(digits)) + 0; // no −0
-const number = (value, digits = 1) => rounded(value, digits).toFixed(digits).replace("-", "−");
+const number = (value, digits = 2) => rounded(value, digits).toFixed(digits).replace("-", "−");
+const greyLogQ = (word) => data.log_q[word] - data.gain[word];
+const added = (word) => number(rounded(data.log_q[word], 2) - rounded(greyLogQ(word), 2)); // as it is told
 let buttons = [];
 
 function makeButtons() {
@@ -91,7 +97,8 @@ function makeButtons() {
     const button = element("button", word);
     button.append(bar(data.gain[k] / data.full_bar));
     button.type = "button";
-    button.setAttribute("aria-label", `${word}: the picture adds ${number(data.gain[k])} nats`);
+    button.setAttribute("aria-label", `${word}: the picture adds ${added(k)} nats`);
+    button.addEventListener("focus", () => { state.tab = k; });
     button.addEventListener("mouseenter", () => preview(k));
     button.addEventListener("mouseleave", () => preview(null));
     button.addEventListener("blur", () => preview(null));
@@ -130,12 +137,13 @@ function told() {
   const words = shownWords(), names = words.map((word) => `“${data.words[word]}”`);
   if (!words.length) return "Hover a word to see its map; click to hold it.";
   if (words.length === 2) {
-    if (isBeside()) return `${names[0]} beside ${names[1]}`;
-    return `${names[0]} (red) less ${names[1]} (blue): where the one map is above the other`;
+    const add = words.map((word, k) => `to ${names[k]} the picture adds ${added(word)} nats`).join(", ");
+    if (isBeside()) return `${names[0]} beside ${names[1]}; ${add}`;
+    return `${names[0]} (red) less ${names[1]} (blue): where the one map is above the other; ${add}`;
   }
-  const [word] = words, grey = data.log_q[word] - data.gain[word], what = data.is_contrast ? "difference of log q" : "log q";
-  const [without, with_, gain] = [grey, data.log_q[word], data.gain[word]].map((value) => number(value));
-  let line = `${names[0]}: ${what} ${without} without the picture, ${with_} with it: the picture adds ${gain} nats`;
+  const [word] = words, what = data.is_contrast ? "difference of log q" : "log q";
+  const [without, seen] = [greyLogQ(word), data.log_q[word]].map((value) => number(value));
+  let line = `${names[0]}: ${what} ${without} without the picture, ${seen} with it: the picture adds ${added(word)} nats`;
   if (player) line += `; most salient at ${seconds(mostSalient(word))}, frame ${mostSalient(word) + 1}`;
   return line;
 }
@@ -218,7 +226,7 @@ function drawStrips() {
 }
 
 function toPeak() {
-  const [word] = shownWords();
+  const word = shownWords().at(-1);
   if (word !== undefined) seek(mostSalient(word));
 }
 
@@ -296,7 +304,7 @@ function refresh() {
   const words = shownWords();
   buttons.forEach((button, k) => {
     button.setAttribute("aria-pressed", String(state.held.includes(k)));
-    button.tabIndex = k === (words[0] ?? 0) ? 0 : -1; // one stop of the tab key; the arrows walk on
+    button.tabIndex = k === state.tab ? 0 : -1; // one stop of the tab key; the arrows walk on
     button.classList.toggle("shown", words.includes(k));
   });
   const line = told();
@@ -304,8 +312,9 @@ function refresh() {
   if (player) {
     byId("playhead").style.left = `${(100 * (state.frame + 0.5)) / nFrames()}%`;
     byId("clock").textContent = `frame ${state.frame + 1} of ${nFrames()}, ${seconds(state.frame)}`;
-    byId("peak").hidden = words.length !== 1;
-    if (words.length === 1) byId("peak").textContent = `to the most salient frame, ${mostSalient(words[0]) + 1}`;
+    const last = words.at(-1);
+    byId("peak").hidden = last === undefined;
+    if (last !== undefined) byId("peak").textContent = `to the most salient frame of “${data.words[last]}”, ${mostSalient(last) + 1}`;
     strips.forEach(({ track, name }, k) => [track, name].forEach((one) => one.classList.toggle("held", words.includes(k))));
   }
   drawHeat();
@@ -313,9 +322,12 @@ function refresh() {
   Object.assign(document.body.dataset, { frame: state.frame, words: words.join(" ") }); // what is on the canvas
 }
 
+// Whether space presses a button: one that has the keyboard's focus, but for words, which enter holds.
+const pressesItself = (event) => event.target.closest("button:focus-visible") && !(player && event.target.closest("#words"));
+
 function keys(event) {
   if (!data || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("form, summary")) return;
-  const overPicture = event.target.closest(".picture"), onButton = event.target.closest("button:focus-visible");
+  const overPicture = event.target.closest(".picture"), onButton = pressesItself(event);
   const actions = {
     ArrowRight: () => (overPicture ? moveCell(0, 1) : walk(1)),
     ArrowLeft: () => (overPicture ? moveCell(0, -1) : walk(-1)),
@@ -368,6 +380,9 @@ function listen() {
   });
   byId("tracks").addEventListener("pointermove", (event) => event.buttons && toFrame(event));
   document.addEventListener("keydown", keys);
+  document.addEventListener("keyup", (event) => { // where a browser presses buttons
+    if (event.key === " " && player && event.target.closest("button") && !pressesItself(event)) event.preventDefault();
+  });
 }
 
 function showMedium(source, isVideo, name) {
@@ -408,7 +423,8 @@ async function present(about, maps) {
   state.frame = Math.min(state.frame, data.views[0].shape[0] - 1);
   byId("pair").closest("label").hidden = data.words.length < 2;
   byId("full-bar").textContent = data.full_bar;
-  Object.assign(state, { held: [], first: data.gain.indexOf(Math.max(...data.gain)) });
+  const first = data.gain.indexOf(Math.max(...data.gain));
+  Object.assign(state, { held: [], first, tab: first });
   byId("explanation").hidden = false;
   chooseView();
   document.body.dataset.ready = "yes";

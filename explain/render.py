@@ -43,8 +43,10 @@ def name(explanation):
     words = re.sub(r"\W+", "_", query.sentence.lower()).strip("_")
     unusual = "-own" if query.is_own else ""  # another question: equation 5, not 6
     if query.against is not None:
-        other = re.sub(r"\W+", "_", query.against[query.places[0]])
-        unusual += f"-not_{_cut(other, MAX_NAME_BYTES // 4)}"
+        other = query.against[query.places[0]]
+        asked = {query.words[t] for t in query.places}
+        one = "" if asked == {*query.words} - {other} else f"{asked.pop()}_"  # of each word, or of one
+        unusual += "-" + _cut(re.sub(r"\W+", "_", f"{one}not_{other}"), MAX_NAME_BYTES // 4)
     unusual += "-skip" if query.skipped else "-nearest" if query.read_as else ""
     if explanation.normalization != ("released" if explanation.is_video else "linear"):
         unusual += f"-{explanation.normalization}"

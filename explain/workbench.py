@@ -18,6 +18,7 @@ from system.errors import UserError
 from vision import geometry, media
 
 MOST_MEDIA = 8  # on the bench; the one that was laid there first makes room
+FRAMES_AT_ONCE = 8  # through the CNN, so that a job ends soon after it is stopped
 MOST_FRAMES = 10_000  # of a clip: some five minutes
 
 
@@ -49,6 +50,7 @@ class Workbench:
 
     def __init__(self, explain, folder):
         self.explainer, self.captioner, self.folder = explain, explain.captioner, Path(folder)
+        explain.frames_at_once = FRAMES_AT_ONCE
         self.media = collections.OrderedDict()  # id -> Laid
 
     def warm_up(self):

@@ -109,6 +109,11 @@ def test_a_photograph(tab, explain, photograph):
     assert tab.locator("#words button").all_inner_texts() == ["dog, not cat"]
     assert_heat(tab, explain(photograph, "a dog runs", instead="dog=cat"), 0, 0)
 
+    tab.reload()  # it goes on where it was
+    tab.wait_for_selector("body[data-ready][data-busy=no]")
+    assert tab.locator("#words button").all_inner_texts() == ["dog, not cat"]
+    assert tab.input_value("#sentence") == "a dog runs"
+
     tab.click("#captions button >> nth=1")
     tab.wait_for_selector("body[data-busy=no]")
     assert captions[1] in tab.inner_text("#title")

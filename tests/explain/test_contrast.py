@@ -1,12 +1,15 @@
 """Why this word and not that, by every method, on a captioner of random weights."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import saliency
 from data_loader import Vocabulary
-from explain import attribution, contrast, query, s2vt_captioner
+from explain import attribution, contrast, query, render, s2vt_captioner
 from system.errors import UserError
 from tests import captioners
 
@@ -91,11 +94,20 @@ def test_the_words_that_are_compared():
     refusals = {
         "dog=zebra": "the captioner does not know 'zebra'",
         "zebra=cat": "the captioner does not know 'zebra'",
-        "cat=dog": "no word of 'A dog runs, a dog' would be another one; write WORD=OTHER",
-        "dog=dog": "no word of",
-        "dog=": "'' is not one word",
+        "cat=dog": "'cat', to be compared with 'dog', is not in 'A dog runs, a dog'",
+        "dog=dog": "no word of 'A dog runs, a dog' would be another one; write WORD=OTHER",
+        "dog=": "'dog=' compares nothing: write OTHER, or WORD=OTHER",
+        "=dog": "'=dog' compares nothing",
+        "": "'' compares nothing",
         "dog=a cat": "'a cat' is not one word",
     }
     for instead, message in refusals.items():
         with pytest.raises(UserError, match=message):
             contrast.contrasted(parsed, instead, VOCABULARY)
+
+
+@pytest.mark.parametrize("instead, ending", [("dog=cat", "-dog_not_cat"), ("cat", "-not_cat"), ("dog", "-not_dog")])
+def test_comparisons_do_not_write_over_each_other(instead, ending):
+    asked = contrast.contrasted(query.parse_sentence("A dog runs", VOCABULARY, 9), instead, VOCABULARY)
+    about = {"path": Path("x.png"), "is_video": False, "normalization": "linear", "method": attribution.PAPERS}
+    assert render.name(SimpleNamespace(query=asked, **about)) == f"x-a_dog_runs{ending}"

@@ -179,7 +179,8 @@ def test_a_word_shows_its_map(opened, picture, box):
     for number, word in enumerate((1, 2)):
         assert_heat(tab, one, 0, word, number)
     tab.select_option("#pair", "difference")
-    assert tab.inner_text("#told") == "“dog” (red) less “runs” (blue): where the one map is above the other"
+    told = "“dog” (red) less “runs” (blue): where the one map is above the other; to “dog” the picture adds 2.00 nats"
+    assert tab.inner_text("#told") == f"{told}, to “runs” the picture adds 3.00 nats"
     assert tab.locator("#legend span").all_inner_texts() == ["runs", "dog"]
     before = drawn(tab)
     tab.click("#words button:nth-child(3)")  # let go, and still under the mouse
@@ -191,11 +192,13 @@ def test_a_word_shows_its_map(opened, picture, box):
 
 @needs_chromium
 def test_what_the_picture_adds_is_told(opened, picture):
-    one = dataclasses.replace(explanation(picture, ["dog"]), log_q=np.array([-1.72]), grey_log_q=np.array([-12.61]))
+    one = dataclasses.replace(explanation(picture, ["dog"]), log_q=np.array([-1.724]), grey_log_q=np.array([-12.606]))
     tab = opened(one)
-    told = "“dog”: log q \u221212.6 without the picture, \u22121.7 with it: the picture adds 10.9 nats"
+    told = "“dog”: log q \u221212.61 without the picture, \u22121.72 with it: the picture adds 10.89 nats"
     assert tab.inner_text("#told") == told
-    assert tab.get_attribute("#words button", "aria-label") == "dog: the picture adds 10.9 nats"
+    assert (
+        tab.get_attribute("#words button", "aria-label") == "dog: the picture adds 10.89 nats"
+    )  # and not 10.88: it adds up
 
 
 @needs_chromium
