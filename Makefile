@@ -10,7 +10,7 @@ PHOTOGRAPHS := Flickr8k COCO PASCAL1k
 PRECISION ?= float32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo explore test test-quick fuzz crash-test lint format captioner bench bench-scale clean
+.PHONY: help demo explore test test-transformers test-quick fuzz crash-test lint format captioner bench bench-scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ explore: $(VENV)/.installed-explore ## the page, alive, at an address of this ma
 
 test: $(VENV)/.installed-dev ## all tests
 	$(RUN) -m pytest -q -n 2 --dist worksteal
+
+test-transformers: $(VENV)-transformers/.installed ## those of captioners of the transformers library, in an environment of their own
+	$(VENV)-transformers/bin/python -m pytest -q tests/explain/test_transformers_captioner.py
 
 fuzz: $(VENV)/.installed-dev ## 10,000 damaged files and odd values, read as the program reads them (half an hour)
 	$(RUN) -m tests.fuzz
@@ -63,6 +66,12 @@ $(VENV)/bin/python:
 $(VENV)/.installed: requirements.txt pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) setuptools
 	$(INSTALL) --no-build-isolation -e .
+	touch $@
+
+$(VENV)-transformers/.installed: requirements-transformers.txt $(VENV)/.installed-dev
+	$(PYTHON) -m venv $(VENV)-transformers
+	$(VENV)-transformers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -r requirements.txt -r requirements-transformers.txt "pytest>=8,<10"
 	touch $@
 
 # An extra of pyproject.toml; the program itself comes with it.

@@ -18,8 +18,13 @@ from system.errors import UserError
 BUNDLED = Path(__file__).parent / "experiments/pretrained/photographs"  # the captioner that comes with the program
 
 
-def output_folder(experiment, name=""):
-    """Where results go by default: the experiment's folder, or `name` in it; never that of the bundled captioner."""
+def output_folder(experiment, name="", captioner=None):
+    """Where results go by default: the experiment's folder, or `name` in it; never that of the bundled captioner.
+
+    captioner: the name of one of the transformers library, whose results lie by themselves.
+    """
+    if captioner:
+        return Path("saliency", Path(captioner).name)
     if Path(experiment).resolve() == BUNDLED.resolve():
         return Path("saliency")
     return Path(experiment) / name
@@ -371,6 +376,26 @@ def add_arguments(parser, dataset_required=True, datasets=None, several=False):
         help=f"the data set{also}",
     )
     add_set_argument(parser)
+
+
+def add_captioner_arguments(parser):
+    """The flags that name a captioner of the transformers library instead of an experiment."""
+    parser.add_argument(
+        "--captioner",
+        metavar="NAME",
+        help="a captioner of the transformers library instead, by its name on the hub or its folder: BLIP, or a pair "
+        "of an encoder and a decoder such as ViT-GPT2 (docs/captioners.md)",
+    )
+    parser.add_argument("--revision", metavar="COMMIT", help="of --captioner, on the hub (default: the latest)")
+
+
+def check_captioner(args, parser):
+    """End with one line where --captioner does not go with what else is asked."""
+    others = [f"--{name}" for name in ("experiment", "checkpoint", "set") if getattr(args, name, None)]
+    if args.captioner and others:
+        parser.error(f"--captioner does not go with {others[0]}")
+    if args.revision and not args.captioner:
+        parser.error("--revision is of a --captioner")
 
 
 def add_set_argument(parser):

@@ -29,6 +29,7 @@ import argparse
 import functools
 import sys
 
+import caption_saliency
 import cfg
 from system import device, errors, files
 from system.errors import UserError
@@ -59,6 +60,7 @@ def parse_args(argv=None):
     )
     parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
+    cfg.add_captioner_arguments(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N media")
     parser.add_argument(
         "--methods",
@@ -84,6 +86,7 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
+    cfg.check_captioner(args, parser)
     if args.split == "dev":
         args.split = "validate"
     return args
@@ -103,15 +106,19 @@ def check_protocol(args):
         )
 
 
-def chosen_methods(names):
-    """The names of the methods to score; UserError for one that there is not."""
+def chosen_methods(names, has_untrained=True):
+    """The names of the methods to score; UserError for one that there is not.
+
+    has_untrained: whether there is the captioner before its training.
+    """
     from evaluation import scoring
     from explain import attribution
 
     names = list(dict.fromkeys(names or [attribution.PAPERS]))
     for name in names:
         attribution.check(name, (*scoring.BASELINES, "all"))
-    return [*attribution.METHODS, *scoring.BASELINES] if "all" in names else names
+    baselines = [name for name in scoring.BASELINES if has_untrained or name not in scoring.UNTRAINED]
+    return [*attribution.METHODS, *baselines] if "all" in names else names
 
 
 def find_cases(args, config, eye):
@@ -149,19 +156,17 @@ def main(argv=None):
     import numpy as np
     from tqdm import tqdm
 
-    from captioner import checkpoint
     from evaluation import examples_page, scoring, tables
-    from explain import s2vt_captioner
 
     whole = args.dataset in SCORED_WHOLE
     experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
-    methods = chosen_methods(args.methods)
-    saved = checkpoint.load(checkpoint.choose(experiment, args.checkpoint), args.set, s2vt_captioner.SETTINGS)
-    captioner = s2vt_captioner.S2VTCaptioner(saved)
+    methods = chosen_methods(args.methods, has_untrained=not args.captioner)
+    asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
+    captioner = caption_saliency.load_captioner(experiment, *asked)
     eye = scoring.Eye(captioner)
-    config = saved.config if whole else captioner.config_of(args.dataset, args.set)
+    config = None if whole else captioner.config_of(args.dataset, args.set)
     cases, n_cases = find_cases(args, config, eye)
-    folder = files.writable_folder(args.output or cfg.output_folder(experiment))
+    folder = files.writable_folder(args.output or cfg.output_folder(experiment, captioner=args.captioner))
     times = 1 + (scoring.MEAN_MAP in methods)
     progress = tqdm(total=times * n_cases, unit="case", desc="scoring")
     with progress:
@@ -176,7 +181,7 @@ def main(argv=None):
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
-    about = {"split": None if whole else args.split, "checkpoint": captioner.checkpoint}
+    about = {"split": None if whole else args.split, "captioner": captioner.name, "checkpoint": captioner.checkpoint}
     about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
     about["cut_off"] = tables.cut_off(results)
     about["unread"] = {str(path): reason for path, reason in eye.unread.items()}

@@ -29,11 +29,14 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: the bundled captioner)")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
+    cfg.add_captioner_arguments(parser)
     parser.add_argument("--method", metavar="NAME", nargs="+", help="the maps to choose from (default: the paper's)")
     parser.add_argument("--port", type=int, default=8017, help="of the address (default: 8017; 0: any that is free)")
     cfg.add_set_argument(parser)
     device.add_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    cfg.check_captioner(args, parser)
+    return args
 
 
 def listen(port):
@@ -75,7 +78,8 @@ def main(argv=None):
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
     ):
         tempfile.tempdir = folder
-        explain = caption_saliency.load(args.experiment, args.method, args.checkpoint, args.set, args.gpu)
+        asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
+        explain = caption_saliency.load(args.experiment, args.method, *asked)
         from explain import server
         from explain.workbench import Workbench
 

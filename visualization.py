@@ -40,6 +40,7 @@ def parse_args(argv=None):
         help="the experiment's folder (default: experiments/<dataset>; without a data set the bundled captioner)",
     )
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
+    cfg.add_captioner_arguments(parser)
     parser.add_argument(
         "--sentence", help="the sentence to explain, or a .txt file with one a line; default: the captioner's own"
     )
@@ -81,6 +82,7 @@ def parse_args(argv=None):
         parser.error("name what to look at: --media, or --dataset and --media_id")
     if args.media_id is not None and args.dataset is None:
         parser.error("--media_id needs --dataset")
+    cfg.check_captioner(args, parser)
     return args
 
 
@@ -165,9 +167,11 @@ def told(alone):
 def main(argv=None):
     args = parse_args(argv)
     sentences = read_sentences(args.sentence)
-    experiment = args.experiment or (cfg.DATASETS[args.dataset].experiment if args.dataset else cfg.BUNDLED)
-    output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency"))
-    explain = caption_saliency.load(experiment, args.method, args.checkpoint, args.set, args.gpu)
+    of_dataset = cfg.DATASETS[args.dataset].experiment if args.dataset and not args.captioner else cfg.BUNDLED
+    experiment = args.experiment or of_dataset
+    output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency", args.captioner))
+    asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
+    explain = caption_saliency.load(experiment, args.method, *asked)
     from explain import index_page, render
     from vision import media
 

@@ -258,33 +258,32 @@ class TransformersCaptioner(Captioner):
         return query, steps
 
     def captions(self, cells):
-        torch, encoder_states = self.torch, self._states(cells)
-        options = {"num_beams": N_CAPTIONS, "num_return_sequences": N_CAPTIONS, "do_sample": False}
-        options |= {"max_new_tokens": MOST_PIECES // 2, "output_scores": True, "return_dict_in_generate": True}
+        torch, states = self.torch, self._states(cells)
+        end = self._special("sep_token_id" if self.is_blip else "eos_token_id")
+        padding = self.tokenizer.pad_token_id
         with torch.no_grad():
-            if self.is_blip:
-                text = self.model.config.text_config
-                found = self.decoder.generate(
-                    input_ids=torch.tensor([[self.start]], device=self.model.device),
-                    eos_token_id=text.sep_token_id,
-                    pad_token_id=text.pad_token_id,
-                    encoder_hidden_states=encoder_states,
-                    encoder_attention_mask=torch.ones(encoder_states.shape[:2], device=self.model.device),
-                    **options,
-                )
-            else:
-                outputs = self._encoder_outputs(encoder_states)
-                found = self.model.generate(encoder_outputs=outputs, decoder_start_token_id=self.start, **options)
+            found = self.decoder.generate(
+                input_ids=torch.tensor([[self.start]], device=states.device),
+                encoder_hidden_states=states,
+                eos_token_id=end,
+                pad_token_id=end if padding is None else padding,
+                num_beams=N_CAPTIONS,
+                num_return_sequences=N_CAPTIONS,
+                do_sample=False,
+                max_new_tokens=MOST_PIECES // 2,
+                output_scores=True,
+                return_dict_in_generate=True,
+                **self._seen_as_a_whole(states),
+            )
         texts = self.tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
-        return [
-            (" ".join(text.split()), float(score)) for text, score in zip(texts, found.sequences_scores, strict=True)
-        ]
+        scores = found.sequences_scores.tolist()
+        return [(" ".join(text.split()), score) for text, score in zip(texts, scores, strict=True)]
 
-    def _encoder_outputs(self, states):
-        """As the encoder of a pair gives them; where its tokens are projected, they are that already."""
-        from transformers.modeling_outputs import BaseModelOutput
-
-        return BaseModelOutput(last_hidden_state=states)
+    def _seen_as_a_whole(self, states):
+        """What BLIP's decoder has to be told besides: that all tokens [R, N, D] are there."""
+        if not self.is_blip:
+            return {}
+        return {"encoder_attention_mask": self.torch.ones(states.shape[:2], device=states.device)}
 
     def _states(self, cells):
         """What is read of a medium's frames, tokens [n, N, D] -> tensor [1, n * N, D]."""
@@ -304,8 +303,8 @@ class TransformersCaptioner(Captioner):
         """log q(v | w_<t) of every step: what is read [R, N, D], pieces [T] -> tensor [R, T, V]."""
         torch = self.torch
         forced = torch.tensor([[self.start, *ids[:-1]]], device=states.device).expand(len(states), -1)
-        masks = {"encoder_attention_mask": torch.ones(states.shape[:2], device=states.device)} if self.is_blip else {}
-        logits = self.decoder(input_ids=forced, encoder_hidden_states=states, **masks).logits  # [R, T, V]
+        whole = self._seen_as_a_whole(states)
+        logits = self.decoder(input_ids=forced, encoder_hidden_states=states, **whole).logits  # [R, T, V]
         return torch.log_softmax(logits.float(), dim=-1)
 
     def word_log_probs(self, states, ids):
