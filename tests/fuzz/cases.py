@@ -17,7 +17,7 @@ from vision import ffmpeg_process
 
 SEED = 18
 MOST_SECONDS = 20  # of a case
-ffmpeg_process.PATIENCE = 3  # seconds, of the minute that users have
+PATIENCE = 3  # seconds for ffmpeg, of the minute that users have
 READ, REFUSED = "read", "refused"
 
 
@@ -73,7 +73,8 @@ class Cases:
 
 
 def _outcome(target, folder, rng):
-    before = signal.signal(signal.SIGALRM, _give_up)
+    before, patience = signal.signal(signal.SIGALRM, _give_up), ffmpeg_process.PATIENCE
+    ffmpeg_process.PATIENCE = PATIENCE
     signal.alarm(MOST_SECONDS)
     printed = io.StringIO()
     try:
@@ -94,3 +95,4 @@ def _outcome(target, folder, rng):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+        ffmpeg_process.PATIENCE = patience
