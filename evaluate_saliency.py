@@ -117,6 +117,8 @@ def chosen_methods(names, has_untrained=True):
     names = list(dict.fromkeys(names or [attribution.PAPERS]))
     for name in names:
         attribution.check(name, (*scoring.BASELINES, "all"))
+    if not has_untrained and (asked := [name for name in names if name in scoring.UNTRAINED]):
+        raise UserError(f"a --captioner cannot be had untrained: leave out {' and '.join(asked)}")
     baselines = [name for name in scoring.BASELINES if has_untrained or name not in scoring.UNTRAINED]
     return [*attribution.METHODS, *baselines] if "all" in names else names
 

@@ -41,7 +41,7 @@ def curves(scene, word_ids, steps, order):
 
 def faithfulness(scene, word_ids, steps, raw_map):
     """Insertion minus deletion, averaged along the way, of a map [gy, gx] of some words: in nats."""
-    forward, backward = orders(at_cells(raw_map, scene.grid.shape[:2]).ravel())
+    forward, backward = orders(at_cells(raw_map, scene.shape).ravel())
     differences = []
     for order in (forward, backward) if (forward != backward).any() else (forward,):
         deletion, insertion = curves(scene, word_ids, steps, order)

@@ -21,7 +21,6 @@ from captioner import checkpoint
 from datasets.demo import clips as demo_clips
 from evaluation import faithfulness, localization
 from explain import attribution, explainer
-from explain.s2vt_captioner import S2VTCaptioner
 from system import errors
 from system.errors import UserError
 from vision import geometry, media
@@ -54,8 +53,6 @@ class Eye:
     @functools.cached_property
     def untrained(self):
         """The captioner with the weights that training begins with (but for the words' bias)."""
-        if not isinstance(self.captioner, S2VTCaptioner):
-            raise UserError(f"{self.captioner.name} cannot be had untrained: leave out {' and '.join(UNTRAINED)}")
         saved = self.captioner.saved
         return self.captioner.of_model(checkpoint.build_model(saved.config, saved.vocabulary, saved.model.dim_image))
 

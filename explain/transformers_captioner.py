@@ -44,7 +44,6 @@ def load(name, revision=None, gpu=None):
     except ImportError as error:
         raise UserError(f"{error.name} is missing: pip install -r requirements-transformers.txt") from None
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     safe = {"revision": revision, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(name, **safe)

@@ -9,13 +9,14 @@ from PIL import Image
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-transformers")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: make test-transformers")
 
-from explain import attribution, explainer, transformers_captioner  # noqa: E402
+from explain import attribution, explainer, transformers_captioner, workbench  # noqa: E402
 from explain.query import UnknownWords  # noqa: E402
 from system.errors import UserError  # noqa: E402
-from tests import make_media  # noqa: E402
+from tests import make_media, tiny_data  # noqa: E402
 from tests.commands import run  # noqa: E402
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "runs", "##ning", "run", "on", "the", "beach", "."]
+WORDS += ["red", "blue", "square"]
 SENTENCE = "a dog running on the beach."
 VISION = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -239,3 +240,25 @@ def test_from_the_command_line(folder, picture, tmp_path):
         assert json.loads(str(arrays["config"]))["captioner"] == str(folder)
     refused = run("visualization.py", *asked, "--experiment", "mine", cwd=tmp_path, status=2)
     assert "--captioner" in refused and "--experiment" in refused
+
+
+def test_it_is_scored(folder, tmp_path):
+    tiny_data.write_coco(tmp_path / "DATA/COCO")
+    asked = ("--captioner", folder, "--dataset", "COCO", "--methods", "single_descriptor", "rise", "--faithfulness")
+    printed = run("evaluate_saliency.py", *asked, cwd=tmp_path)
+    assert "\nrise " in printed
+    found = json.loads((tmp_path / "saliency" / folder.name / "saliency_scores-COCO.json").read_text())
+    assert found["captioner"] == str(folder) and found["scores"]["square"]["n"] == 2
+    refused = run("evaluate_saliency.py", *asked[:4], "--methods", "untrained", cwd=tmp_path, status=2)
+    assert "a --captioner cannot be had untrained: leave out untrained\n" in refused
+
+
+def test_the_live_page_asks_it(captioner, picture, tmp_path):
+    bench = workbench.Workbench(explainer.Explainer(captioner), tmp_path)
+    path = bench.new_path("dog.png")
+    path.write_bytes(picture.read_bytes())
+    found = bench.lay(path, "dog.png", lambda *_: None)
+    assert len(found["captions"]) == 5
+    grey = captioner.log_q(captioner.grey_cells()[None], captioner.query("a dog"))
+    answer = bench.cover(found["id"], "a dog", "error", None, (0, 0, 1, 1))
+    np.testing.assert_allclose(answer["log_q"][1], grey, atol=1e-3)
