@@ -12,7 +12,7 @@ class Given:
     It saturates: what the cells are worth in all counts by its square root.
     """
 
-    grid = np.zeros((2, 2, 1))
+    shape = 2, 2
 
     def __init__(self, worth):
         self.worth = np.asarray(worth, float)
