@@ -8,7 +8,6 @@ import dataclasses
 
 import tensorflow as tf
 
-from explain.query import known_word
 from system import console
 from system.errors import UserError
 
@@ -32,16 +31,17 @@ class Contrast:
         return tf.gather(scores, word_ids, batch_dims=1) - tf.gather(scores, self.others, batch_dims=1)
 
 
-def contrasted(query, instead, vocabulary):
+def contrasted(query, instead, known):
     """A Query with another word in the place of its words: "cat", of each, or "dog=cat", of "dog" -> Query.
 
-    UserError where the captioner does not know that word, or the sentence has not the one that it is to stand for.
+    known: from a word to it as the captioner writes it. UserError where the captioner does not know that word, or the
+    sentence has not the one that it is to stand for.
     """
     asked, separator, other = (part.strip() for part in instead.rpartition("="))
     if not other or (separator and not asked):
         raise UserError(f"'{console.shown(instead)}' compares nothing: write OTHER, or WORD=OTHER")
-    other = known_word(other, vocabulary)
-    asked = [known_word(asked, vocabulary)] if separator else query.words
+    other = known(other)
+    asked = [known(asked)] if separator else query.words
     if separator and asked[0] not in query.words:
         raise UserError(f"'{asked[0]}', to be compared with '{other}', is not in '{console.shown(query.sentence)}'")
     against = [other if word in asked else word for word in query.words]

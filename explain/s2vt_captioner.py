@@ -11,7 +11,7 @@ import saliency
 from explain import attribution
 from explain.captioner import Captioner
 from explain.contrast import Contrast, contrasted
-from explain.query import Query, parse_sentence, phrase_steps
+from explain.query import Query, known_word, parse_sentence, phrase_steps
 from system.errors import UserError
 from vision import descriptors, geometry
 
@@ -233,7 +233,10 @@ class S2VTCaptioner(Captioner):
 
     def query(self, sentence, unknown="error", instead=None):
         query = parse_sentence(sentence, self.saved.vocabulary, self.saved.config.n_lstm_step, unknown)
-        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
+        return query if instead is None else contrasted(query, instead, self._known_word)
+
+    def _known_word(self, word):
+        return known_word(word, self.saved.vocabulary)
 
     def phrase_steps(self, words, phrases):
         return phrase_steps(self.saved, words, phrases)
@@ -245,7 +248,7 @@ class S2VTCaptioner(Captioner):
 
     def own_query(self, cells, path, instead=None):
         query = own_caption(self.saved, self.read(cells), path)
-        return query if instead is None else contrasted(query, instead, self.saved.vocabulary)
+        return query if instead is None else contrasted(query, instead, self._known_word)
 
     # log q
 

@@ -7,6 +7,7 @@ mask the E tokens are mixed by the share of the patches that are shown, so that 
 the grey one's.
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -15,6 +16,7 @@ import numpy as np
 
 from explain import attribution
 from explain.captioner import Captioner
+from explain.contrast import contrasted
 from explain.query import Query, UnknownWords
 from system import console
 from system.errors import UserError
@@ -22,7 +24,8 @@ from vision import media
 
 GREY = 128  # of the picture without anything in it
 PICTURES_AT_ONCE = 8  # through the encoder
-LOGITS_AT_ONCE = 64 * 2**20  # 4 bytes each
+LOGITS_AT_ONCE = 64 * 2**20  # through the decoder, 4 bytes each
+STATES_AT_ONCE = 8 * 2**20  # of what it reads: with gradients, each layer keeps twice as much
 N_CAPTIONS = 5  # the beam's width
 MOST_PIECES = 60  # of a sentence
 FINER = 2  # how much larger a picture is looked at where methods want several sizes
@@ -239,13 +242,32 @@ class TransformersCaptioner(Captioner):
         if len(ids) > MOST_PIECES:
             raise UserError(f"the sentence has {len(ids)} pieces of words; at most {MOST_PIECES} are taken")
         query = Query(sentence, words, ids, pieces=pieces)
-        return query if instead is None else self._contrasted(query, instead)
+        return query if instead is None else contrasted(query, instead, self._known_word)
 
     def _is_unknown(self, ids, own):
         return not own or self.tokenizer.unk_token_id in {ids[k] for k in own} - {self.start}
 
-    def _contrasted(self, query, instead):
-        raise UserError(f"'{console.shown(instead)}': --instead is asked of the project's own captioners alone")
+    def _known_word(self, word):
+        """A word that may stand in another one's place; UserError where it is not one."""
+        (found,) = self.query(word).words if len(word.split()) == 1 else [None]
+        if found is None:
+            raise UserError(f"'{console.shown(word)}' is not one word")
+        return found
+
+    def _differences(self, query, values_of, axis):
+        """Values of each word less those of the other one after the same words before (16), by their pieces.
+
+        values_of: from a Query to values of its `ids` along `axis`. Each piece of a word gets the difference of the two
+        totals, so that their mean is that (`Query.by_word`); words that are not compared get zeros.
+        """
+        plain = dataclasses.replace(query, against=None)
+        own = plain.by_word(values_of(plain), axis, total=True)
+        found = np.zeros_like(np.moveaxis(values_of(plain), axis, 0))
+        for t in query.places:
+            other = self.query(" ".join([*query.words[:t], query.against[t]]))
+            total = other.by_word(values_of(other), axis, total=True)
+            found[query.pieces[t]] = np.take(own, t, axis) - np.take(total, t, axis)
+        return np.moveaxis(found, 0, axis)
 
     def phrase_steps(self, words, phrases):
         query = self.query(" ".join(words), "skip")
@@ -303,7 +325,7 @@ class TransformersCaptioner(Captioner):
         torch = self.torch
         forced = torch.tensor([[self.start, *ids[:-1]]], device=states.device).expand(len(states), -1)
         whole = self._seen_as_a_whole(states)
-        logits = self.decoder(input_ids=forced, encoder_hidden_states=states, **whole).logits  # [R, T, V]
+        logits = self.decoder(input_ids=forced, encoder_hidden_states=states, use_cache=False, **whole).logits
         return torch.log_softmax(logits.float(), dim=-1)
 
     def word_log_probs(self, states, ids):
@@ -311,14 +333,25 @@ class TransformersCaptioner(Captioner):
         wanted = self.torch.tensor(list(ids), device=states.device)[None, :, None].expand(len(states), -1, 1)
         return self.log_probs(states, ids).gather(2, wanted)[..., 0]
 
-    def at_once(self, ids):
-        """How many pictures the decoder reads at once."""
-        return max(1, LOGITS_AT_ONCE // (len(ids) * self.decoder.config.vocab_size))
+    def at_once(self, ids, n_numbers):
+        """How many pictures, each read as so many numbers, the decoder takes at once."""
+        by_logits = LOGITS_AT_ONCE // (len(ids) * self.decoder.config.vocab_size)
+        return max(1, min(by_logits, STATES_AT_ONCE // n_numbers))
 
     def log_q(self, cells, query):
-        with self.torch.no_grad():
-            log_q = self.word_log_probs(self._states(cells), query.ids)[0].cpu().numpy()
-        return query.by_word(log_q, axis=0, total=True)
+        states = self._states(cells)
+
+        def values_of(one):
+            with self.torch.no_grad():
+                return self.word_log_probs(states, one.ids)[0].cpu().numpy()
+
+        if query.against is not None:
+            return query.by_word(self._differences(query, values_of, 0), axis=0)
+        return query.by_word(values_of(query), axis=0, total=True)
+
+    def maps(self, method, cells, query, multi_scale=False):
+        values_of = functools.partial(super().maps, method, cells, multi_scale=multi_scale)
+        return values_of(query) if query.against is None else self._differences(query, values_of, 1)
 
     def scene(self, cells, query=None, multi_scale=False):
         return TransformersScene(self, cells, self.grey_cells(multi_scale))
@@ -330,9 +363,13 @@ class TransformersCaptioner(Captioner):
         return np.stack([one.as_map(one.negative_divergence(query).T) for one in scenes])
 
     def curve(self, cells, query):
-        n_apart = self.grid(cells[0])[0]
+        n_apart, scene = self.grid(cells[0])[0], self.scene(cells[0])
         pooled = cells[:, n_apart:].mean(axis=1)  # [F, D]
-        return self.scene(cells[0]).log_q_alone(pooled, query.ids)
+
+        def values_of(one):
+            return scene.log_q_alone(pooled, one.ids)
+
+        return values_of(query) if query.against is None else self._differences(query, values_of, 1)
 
 
 class TransformersScene(attribution.Scene):
@@ -355,15 +392,16 @@ class TransformersScene(attribution.Scene):
     def _tensor(self, values):
         return self.torch.tensor(np.asarray(values, np.float32), device=self.captioner.model.device)
 
-    def _parts(self, values, ids):
-        at_once = self.captioner.at_once(ids)
+    def _parts(self, values, ids, n_tokens=None):
+        n_tokens = len(self.tokens) if n_tokens is None else n_tokens
+        at_once = self.captioner.at_once(ids, n_tokens * self.tokens.shape[-1])
         return [values[k : k + at_once] for k in range(0, len(values), at_once)]
 
     def log_q_alone(self, cells, word_ids):
         with self.torch.no_grad():
             parts = [
                 self.captioner.word_log_probs(self._tensor(part)[:, None], word_ids).cpu().numpy()
-                for part in self._parts(cells, word_ids)
+                for part in self._parts(cells, word_ids, n_tokens=1)
             ]
         return np.concatenate(parts)
 
@@ -371,7 +409,7 @@ class TransformersScene(attribution.Scene):
         """-KL(p_t || q_i,t) of each cell i alone (equation 5) -> [C, T]."""
         target, found = self._tensor(query.target_log_probs), []
         with self.torch.no_grad():
-            for part in self._parts(self.cells, query.ids):
+            for part in self._parts(self.cells, query.ids, n_tokens=1):
                 log_q = self.captioner.log_probs(self._tensor(part)[:, None], query.ids)  # [c, T, V]
                 found.append((target.exp() * (log_q - target)).sum(dim=-1).cpu().numpy())
         return np.concatenate(found)

@@ -1,5 +1,6 @@
 """Why this word and not that, by every method, on a captioner of random weights."""
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from tests import captioners
 
 WORDS, OTHERS = [2, 3, 4], [5, 3, 7]
 VOCABULARY = Vocabulary([".", "a", "dog", "runs", "cat"])
+KNOWN = functools.partial(query.known_word, vocabulary=VOCABULARY)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +88,10 @@ def test_graphs_stay_when_the_words_change(captioner, asked):
 def test_the_words_that_are_compared():
     parsed = query.parse_sentence("A dog runs, a dog", VOCABULARY, 9)
     assert (parsed.places, parsed.labels) == ([0, 1, 2, 3, 4], ["a", "dog", "runs", "a", "dog"])
-    one = contrast.contrasted(parsed, "Dog=cat", VOCABULARY)
+    one = contrast.contrasted(parsed, "Dog=cat", KNOWN)
     assert (one.places, one.labels) == ([1, 4], ["dog, not cat", "dog, not cat"])
     assert (one.ids, one.sentence) == (parsed.ids, parsed.sentence)
-    each = contrast.contrasted(parsed, "dog", VOCABULARY)
+    each = contrast.contrasted(parsed, "dog", KNOWN)
     assert (each.places, each.labels) == ([0, 2, 3], ["a, not dog", "runs, not dog", "a, not dog"])
     refusals = {
         "dog=zebra": "the captioner does not know 'zebra'",
@@ -103,11 +105,11 @@ def test_the_words_that_are_compared():
     }
     for instead, message in refusals.items():
         with pytest.raises(UserError, match=message):
-            contrast.contrasted(parsed, instead, VOCABULARY)
+            contrast.contrasted(parsed, instead, KNOWN)
 
 
 @pytest.mark.parametrize("instead, ending", [("dog=cat", "-dog_not_cat"), ("cat", "-not_cat"), ("dog", "-not_dog")])
 def test_comparisons_do_not_write_over_each_other(instead, ending):
-    asked = contrast.contrasted(query.parse_sentence("A dog runs", VOCABULARY, 9), instead, VOCABULARY)
+    asked = contrast.contrasted(query.parse_sentence("A dog runs", VOCABULARY, 9), instead, KNOWN)
     about = {"path": Path("x.png"), "is_video": False, "normalization": "linear", "method": attribution.PAPERS}
     assert render.name(SimpleNamespace(query=asked, **about)) == f"x-a_dog_runs{ending}"

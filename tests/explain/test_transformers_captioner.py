@@ -262,3 +262,24 @@ def test_the_live_page_asks_it(captioner, picture, tmp_path):
     grey = captioner.log_q(captioner.grey_cells()[None], captioner.query("a dog"))
     answer = bench.cover(found["id"], "a dog", "error", None, (0, 0, 1, 1))
     np.testing.assert_allclose(answer["log_q"][1], grey, atol=1e-3)
+
+
+def test_why_this_word_and_not_that(captioner, picture, scene):
+    """Words of several pieces against one of one, after the same words before."""
+    query = captioner.query("a dog running on", instead="running=runs")
+    assert (query.labels, query.places) == (["running, not runs"], [2])
+    result = explainer.Explainer(captioner, ["single_descriptor", "leave_one_out"])(
+        picture, "a dog running on", instead="running=runs"
+    )
+    own, other = (own_log_q(captioner, captioner.query(text).ids, picture) for text in ("a dog running", "a dog runs"))
+    np.testing.assert_allclose(result.log_q, [sum(own[2:]) - other[2]], atol=1e-3)
+    for view in (result, *result.also):
+        method = attribution.METHODS[view.method]
+        own, other = (method(scene, captioner.query(text).ids) for text in ("a dog running", "a dog runs"))
+        np.testing.assert_allclose(view.raw_maps[0, 0], own[2] + own[3] - other[2], atol=1e-3)
+    each = captioner.query("a dog runs", instead="red")
+    assert each.labels == ["a, not red", "dog, not red", "runs, not red"]
+    with pytest.raises(UserError, match="cannot write 'xyzzy'"):
+        captioner.query("a dog", instead="xyzzy")
+    with pytest.raises(UserError, match="'a cat' is not one word"):
+        captioner.query("a dog", instead="dog=a cat")
