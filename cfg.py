@@ -378,26 +378,6 @@ def add_arguments(parser, dataset_required=True, datasets=None, several=False):
     add_set_argument(parser)
 
 
-def add_captioner_arguments(parser):
-    """The flags that name a captioner of the transformers library instead of an experiment."""
-    parser.add_argument(
-        "--captioner",
-        metavar="NAME",
-        help="a captioner of the transformers library instead, by its name on the hub or its folder: BLIP, or a pair "
-        "of an encoder and a decoder such as ViT-GPT2 (docs/captioners.md)",
-    )
-    parser.add_argument("--revision", metavar="COMMIT", help="of --captioner, on the hub (default: the latest)")
-
-
-def check_captioner(args, parser):
-    """End with one line where --captioner does not go with what else is asked."""
-    others = [f"--{name}" for name in ("experiment", "checkpoint", "set") if getattr(args, name, None)]
-    if args.captioner and others:
-        parser.error(f"--captioner does not go with {others[0]}")
-    if args.revision and not args.captioner:
-        parser.error("--revision is of a --captioner")
-
-
 def add_set_argument(parser):
     """The flag that changes settings."""
     parser.add_argument(

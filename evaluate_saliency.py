@@ -60,7 +60,7 @@ def parse_args(argv=None):
     )
     parser.add_argument("--output", metavar="DIR", help="where the numbers go; default: the experiment's folder")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
-    cfg.add_captioner_arguments(parser)
+    caption_saliency.add_captioner_arguments(parser)
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N media")
     parser.add_argument(
         "--methods",
@@ -86,7 +86,7 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
-    cfg.check_captioner(args, parser)
+    caption_saliency.check_captioner(args, parser)
     if args.split == "dev":
         args.split = "validate"
     return args

@@ -29,13 +29,13 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", metavar="DIR", help="the experiment's folder (default: the bundled captioner)")
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
-    cfg.add_captioner_arguments(parser)
+    caption_saliency.add_captioner_arguments(parser)
     parser.add_argument("--method", metavar="NAME", nargs="+", help="the maps to choose from (default: the paper's)")
     parser.add_argument("--port", type=int, default=8017, help="of the address (default: 8017; 0: any that is free)")
     cfg.add_set_argument(parser)
     device.add_arguments(parser)
     args = parser.parse_args(argv)
-    cfg.check_captioner(args, parser)
+    caption_saliency.check_captioner(args, parser)
     return args
 
 

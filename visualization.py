@@ -40,7 +40,7 @@ def parse_args(argv=None):
         help="the experiment's folder (default: experiments/<dataset>; without a data set the bundled captioner)",
     )
     parser.add_argument("--checkpoint", type=int, metavar="NUMBER", help="default: the best on validation")
-    cfg.add_captioner_arguments(parser)
+    caption_saliency.add_captioner_arguments(parser)
     parser.add_argument(
         "--sentence", help="the sentence to explain, or a .txt file with one a line; default: the captioner's own"
     )
@@ -82,7 +82,7 @@ def parse_args(argv=None):
         parser.error("name what to look at: --media, or --dataset and --media_id")
     if args.media_id is not None and args.dataset is None:
         parser.error("--media_id needs --dataset")
-    cfg.check_captioner(args, parser)
+    caption_saliency.check_captioner(args, parser)
     return args
 
 
