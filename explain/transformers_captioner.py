@@ -103,7 +103,7 @@ class TransformersCaptioner(Captioner):
                 return getattr(settings, name)
         if name == "decoder_start_token_id":
             return self._special("bos_token_id")
-        raise UserError(f"{self.name} does not say with which token a caption begins ({name})")
+        raise UserError(f"{self.name} does not say with which token a caption begins or ends ({name})")
 
     @property
     def config(self):
@@ -118,19 +118,31 @@ class TransformersCaptioner(Captioner):
         blank = np.full((64, 64, 3), GREY, np.uint8)
         return self._resized(blank).shape[1:3]
 
-    def _resized(self, image):
-        """A picture uint8 [h, w, 3] in the model's geometry, but not yet scaled -> uint8 [1, height, width, 3]."""
+    def _resized(self, image, times=1):
+        """A picture uint8 [h, w, 3] in the model's geometry, `times` as large, unscaled -> uint8 [1, height, width, 3]."""
+        sizes = {}
+        for name in ("size", "crop_size") if times > 1 else ():
+            sides = dict(getattr(self.processor, name, None) or {})
+            sizes[name] = {side: times * n for side, n in sides.items() if n}
         found = self.processor(
-            images=image, do_rescale=False, do_normalize=False, input_data_format="channels_last", return_tensors="np"
+            images=image,
+            do_rescale=False,
+            do_normalize=False,
+            input_data_format="channels_last",
+            return_tensors="np",
+            **{name: sides for name, sides in sizes.items() if sides},
         )["pixel_values"]
         return np.clip(np.rint(found), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
+    def _times(self, multi_scale):
+        return FINER if multi_scale and self.can_look_finer else 1
+
     def frame_size(self, multi_scale=False):
-        height, width = self._sides
+        height, width = (self._times(multi_scale) * side for side in self._sides)
         return width, height
 
     def as_seen(self, image, multi_scale=False):
-        return self._resized(image)
+        return self._resized(image, self._times(multi_scale))
 
     def seen_box(self, height, width):
         processor = self.processor
@@ -162,10 +174,8 @@ class TransformersCaptioner(Captioner):
         return self.grey_cells().shape[0]
 
     def cells(self, pictures, multi_scale=False):
-        """The encoder's tokens [n, N, D]; multi_scale: of the pictures FINER times as large, if the model allows it."""
-        finer = multi_scale and self.can_look_finer
-        if finer:
-            pictures = pictures.repeat(FINER, axis=1).repeat(FINER, axis=2)
+        """The encoder's tokens [n, N, D]; multi_scale: of pictures FINER times as large, if the model allows it."""
+        finer = self._times(multi_scale) > 1
         parts = range(0, len(pictures), PICTURES_AT_ONCE)
         return np.concatenate([self._encoded(pictures[k : k + PICTURES_AT_ONCE], finer) for k in parts])
 
@@ -187,7 +197,8 @@ class TransformersCaptioner(Captioner):
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a captioner lives as long as the program)
     def grey_cells(self, multi_scale=False):
-        return self.cells(np.full((1, *self._sides, 3), GREY, np.uint8), multi_scale)[0]
+        width, height = self.frame_size(multi_scale)
+        return self.cells(np.full((1, height, width, 3), GREY, np.uint8), multi_scale)[0]
 
     def cells_to_caption(self, path):
         if media.kind(path) == "image":
@@ -282,12 +293,13 @@ class TransformersCaptioner(Captioner):
         torch, states = self.torch, self._states(cells)
         end = self._special("sep_token_id" if self.is_blip else "eos_token_id")
         padding = self.tokenizer.pad_token_id
+        padding = (end if isinstance(end, int) else end[0]) if padding is None else padding
         with torch.no_grad():
             found = self.decoder.generate(
                 input_ids=torch.tensor([[self.start]], device=states.device),
                 encoder_hidden_states=states,
                 eos_token_id=end,
-                pad_token_id=end if padding is None else padding,
+                pad_token_id=padding,
                 num_beams=N_CAPTIONS,
                 num_return_sequences=N_CAPTIONS,
                 do_sample=False,

@@ -178,6 +178,18 @@ def test_every_method(captioner, picture, method):
     np.testing.assert_array_equal(result.raw_maps, again.raw_maps)
 
 
+def test_a_larger_picture_gives_a_finer_grid(captioner):
+    """Of the picture itself: a line of a pixel is seen twice as sharp."""
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[:, 63:65] = 255
+    usual, finer = (captioner.as_seen(image, multi_scale) for multi_scale in (False, True))
+    assert (usual.shape, finer.shape) == ((1, 64, 64, 3), (1, 128, 128, 3))
+    np.testing.assert_array_equal(finer[0], image)
+    assert captioner.frame_size(True) == (128, 128)
+    assert captioner.cells(finer, True).shape[1] == 1 + 8 * 8
+    assert captioner.grey_cells(True).shape[0] == 1 + 8 * 8
+
+
 def test_its_own_captions(captioner, picture):
     cells = captioner.cells_to_caption(picture)
     captions = captioner.captions(cells)
