@@ -119,7 +119,7 @@ class TransformersCaptioner(Captioner):
         return self._resized(blank).shape[1:3]
 
     def _resized(self, image, times=1):
-        """A picture uint8 [h, w, 3] in the model's geometry, `times` as large, unscaled -> uint8 [1, height, width, 3]."""
+        """A picture uint8 [h, w, 3] as the processor cuts it, `times` as large, unscaled -> uint8 [1, h, w, 3]."""
         sizes = {}
         for name in ("size", "crop_size") if times > 1 else ():
             sides = dict(getattr(self.processor, name, None) or {})
