@@ -56,7 +56,7 @@ bench-scale: $(VENV)/.installed ## how time and memory grow
 	$(RUN) benchmarks/scale.py
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-transformers *.egg-info .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
