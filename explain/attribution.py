@@ -12,6 +12,8 @@ they depend on a mask m [C] of the cells, 1 where a cell shows the picture and 0
 The more a map says, the more a cell speaks for the word.
 """
 
+import abc
+
 import numpy as np
 import scipy.ndimage
 import tensorflow as tf
@@ -26,7 +28,7 @@ MASKS_AT_ONCE = 256
 SURROUNDINGS = 1 / 16  # of the picture's sides: half a cell of an 8 x 8 grid
 
 
-class Scene:
+class Scene(abc.ABC):
     """A picture before a captioner, which says how it takes words under changes of its cells (captioner.py).
 
     Axes: C = Gy * Gx cells in the order of rows, D, M masks, T words (ids as the captioner numbers them). cells,
@@ -37,13 +39,13 @@ class Scene:
     cells = blank_cells = shape = None
     names = False
 
+    @abc.abstractmethod
     def log_q_alone(self, cells, word_ids):
         """log q(w_t | w_<t) when the captioner sees one cell and nothing else: [R, D], [T] -> [R, T]."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def log_q(self, masks, word_ids):
         """log q(w_t | w_<t) of each word under each mask: [M, C], [T] -> float32 [M, T] (equation 10)."""
-        raise NotImplementedError
 
     def mask_gradients(self, masks, word_ids):
         """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""

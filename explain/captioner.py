@@ -5,14 +5,18 @@ kind the array of the cells is, is its own affair; its first axis counts the pic
 logarithm of the probability of each word of a given sentence after the words before it, when it sees this or that.
 """
 
+import abc
+
 import numpy as np
 
 import cfg
 from explain import attribution
 from system.errors import UserError
 
+GREY = 128  # of the picture without anything in it
 
-class Captioner:
+
+class Captioner(abc.ABC):
     """The questions. `S2VTCaptioner` answers them for the network of this project.
 
     Axes: n pictures, F frames, T words (of several pieces, where the captioner writes in pieces: `Query.by_word`),
@@ -22,7 +26,6 @@ class Captioner:
     name = "a captioner"  # in messages
     media = "image"  # what it has learnt from: "image" or "video"
     words = ()  # that it knows, if it knows only some
-    most_words = 1000  # of a sentence
     checkpoint = 0  # its number, of a training
 
     @property
@@ -43,29 +46,29 @@ class Captioner:
 
     # Looking
 
+    @abc.abstractmethod
     def frame_size(self, multi_scale=False):
         """(width, height) in which frames of a video are to be decoded for `cells`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def as_seen(self, image, multi_scale=False):
         """A picture uint8 [h, w, 3] as `cells` takes it -> uint8 [1, height, width, 3]."""
-        raise NotImplementedError
 
     def seen_box(self, height, width):
         """What it sees of a picture of that size, and the cells cover: (top, left, bottom, right) in pixels."""
         return 0.0, 0.0, float(height), float(width)
 
+    @abc.abstractmethod
     def cells(self, pictures, multi_scale=False):
         """What it says of pictures uint8 [n, height, width, 3] -> the cells of each, by default [n, Gy, Gx, D]."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def grey_cells(self, multi_scale=False):
         """The cells of one grey picture, without the axis of pictures."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def cells_to_caption(self, path):
         """The cells of what it reads of a medium when it captions that: of a video those of some frames -> [n, ...]."""
-        raise NotImplementedError
 
     def covered(self, cells, shares):
         """The cells [n, ...] of pictures of which a part is grey (10); shares [Gy, Gx]: of each cell, how much."""
@@ -81,20 +84,21 @@ class Captioner:
 
     # Words
 
+    @abc.abstractmethod
     def query(self, sentence, unknown="error", instead=None):
         """The words of a sentence -> query.Query; UserError where it cannot be asked of this captioner."""
-        raise NotImplementedError
 
     def phrase_steps(self, words, phrases):
         """A caption (list of words) as it is read, and where each phrase (with its `places`) is in that.
 
-        -> Query, a list of its words' numbers for each phrase, empty where the captioner does not know it.
+        -> Query, a list of its words' numbers for each phrase, empty where the captioner does not know it. UserError
+        where it cannot be scored.
         """
-        raise NotImplementedError
+        raise UserError(f"{self.name} does not say which of its words belong to a phrase: it cannot be scored")
 
+    @abc.abstractmethod
     def captions(self, cells):
         """Its own captions of the cells of a medium [n, ...], best first -> list of (sentence, score)."""
-        raise NotImplementedError
 
     def own_query(self, cells, path, instead=None):
         """The words of its own caption of what it sees -> Query; UserError where it says nothing.
@@ -108,13 +112,13 @@ class Captioner:
 
     # log q
 
+    @abc.abstractmethod
     def log_q(self, cells, query):
         """log q of the words that are explained, when it captions the cells [n, ...] of a medium -> [T], nats."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def scene(self, cells, query=None, multi_scale=False):
         """One picture, of which these are the cells, as a method of attribution.METHODS asks about it -> Scene."""
-        raise NotImplementedError
 
     def maps_alone(self, cells, query):
         """The paper's raw maps (6) of pictures, log q when one cell alone is seen: cells [F, ...] -> [F, T, Gy, Gx].
@@ -124,9 +128,9 @@ class Captioner:
         method = attribution.METHODS[attribution.PAPERS]
         return np.stack([method(self.scene(one, query), query.ids) for one in cells])
 
+    @abc.abstractmethod
     def curve(self, cells, query):
         """The same of each frame as a whole: cells [F, ...] -> [F, T]."""
-        raise NotImplementedError
 
     def maps(self, method, cells, query, multi_scale=False):
         """Raw maps by a method of attribution.METHODS: cells [F, ...] -> [F, T, Gy, Gx].

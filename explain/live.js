@@ -115,12 +115,12 @@ async function showLaid(found, content) {
 const remember = () => sessionStorage.setItem("laid", JSON.stringify({ laid, question }));
 
 async function goOn() {
-  const { laid: found, question: asked } = JSON.parse(sessionStorage.getItem("laid") ?? "{}");
+  const { laid: found, question: before } = JSON.parse(sessionStorage.getItem("laid") ?? "{}");
   const response = found && (await fetch(`/media/${found.id}`));
   if (!response?.ok) return;
   await showLaid(found, await response.blob());
-  byId("instead").value = asked?.instead ?? "";
-  await explain(asked?.sentence ?? found.captions[0].sentence);
+  byId("instead").value = before?.instead ?? "";
+  await explain(before?.sentence ?? found.captions[0].sentence);
 }
 
 // ---------------------------------------------------------------------------------------------- a sentence

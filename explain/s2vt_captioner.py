@@ -9,13 +9,12 @@ import tensorflow as tf
 import data_loader
 import saliency
 from explain import attribution
-from explain.captioner import Captioner
+from explain.captioner import GREY, Captioner
 from explain.contrast import Contrast, contrasted
 from explain.query import Query, known_word, parse_sentence, phrase_steps
 from system.errors import UserError
 from vision import descriptors, geometry
 
-GREY = 128  # of the picture without anything in it
 # What --set may change here: the captioner does not depend on it.
 SETTINGS = (
     "data_dir",
@@ -166,7 +165,7 @@ class S2VTCaptioner(Captioner):
         self.saved = saved
         self.name, self.media = str(saved.folder), saved.config.media
         self.checkpoint = saved.state.get("step", 0)
-        self.words, self.most_words = saved.vocabulary.words[1:], saved.config.n_lstm_step
+        self.words = saved.vocabulary.words[1:]
         self._extractors = {}
 
     @property

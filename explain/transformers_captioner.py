@@ -14,7 +14,7 @@ import os
 
 import numpy as np
 
-from explain.captioner import Captioner
+from explain.captioner import GREY, Captioner
 from explain.contrast import contrasted
 from explain.query import Query, UnknownWords
 from explain.transformers_scene import TransformersScene
@@ -22,7 +22,6 @@ from system import console
 from system.errors import UserError
 from vision import media
 
-GREY = 128  # of the picture without anything in it
 PICTURES_AT_ONCE = 8  # through the encoder
 LOGITS_AT_ONCE = 64 * 2**20  # through the decoder, 4 bytes each
 STATES_AT_ONCE = 8 * 2**20  # of what it reads: with gradients, each layer keeps twice as much
@@ -218,15 +217,7 @@ class TransformersCaptioner(Captioner):
         return self.grid(cells[0])[1:]
 
     def covered(self, cells, shares):
-        shown = np.stack([self._masks(1 - shares.reshape(1, -1), len(one))[0] for one in cells])[..., None]  # [n, N, 1]
-        grey = self.grey_cells()
-        return (grey + shown * (cells - grey)).astype(np.float32)
-
-    def _masks(self, masks, n_tokens):
-        """Masks of the patches [M, C] -> of all tokens [M, N]: those of no place by the share that is shown."""
-        masks = np.asarray(masks, np.float32)
-        apart = np.repeat(masks.mean(axis=1, keepdims=True), n_tokens - masks.shape[1], axis=1)
-        return np.concatenate([apart, masks], axis=1)
+        return np.concatenate([self.scene(one).under(1 - shares.reshape(1, -1)).cpu().numpy() for one in cells])
 
     # Words
 
@@ -281,7 +272,10 @@ class TransformersCaptioner(Captioner):
         return np.moveaxis(found, 0, axis)
 
     def phrase_steps(self, words, phrases):
-        query = self.query(" ".join(words), "skip")
+        try:
+            query = self.query(" ".join(words), "skip")
+        except UserError:  # it knows no word of it, or it is too long
+            return Query(" ".join(words), [], [], pieces=[]), [[] for _ in phrases]
         known = [place for place, word in enumerate(words) if word not in query.skipped]
         steps = [
             [step for place in phrase.places if place in known for step in query.pieces[known.index(place)]]

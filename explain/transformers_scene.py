@@ -47,8 +47,9 @@ class TransformersScene(attribution.Scene):
                 found.append((target.exp() * (log_q - target)).sum(dim=-1).cpu().numpy())
         return np.concatenate(found)
 
-    def _under(self, masks):
-        """What is read under masks of the patches, tensor [m, C] -> tensor [m, N, D]."""
+    def under(self, masks):
+        """What is read under masks of the patches (10), array or tensor [m, C] -> tensor [m, N, D]."""
+        masks = masks if isinstance(masks, self.torch.Tensor) else self._tensor(masks)
         tokens, grey = self._tensor(self.tokens), self._tensor(self.grey_tokens)
         apart = masks.mean(dim=1, keepdim=True).expand(-1, self.n_apart)
         return grey + self.torch.cat([apart, masks], dim=1)[..., None] * (tokens - grey)
@@ -56,7 +57,7 @@ class TransformersScene(attribution.Scene):
     def log_q(self, masks, word_ids):
         with self.torch.no_grad():
             parts = [
-                self.captioner.word_log_probs(self._under(self._tensor(part)), word_ids).cpu().numpy()
+                self.captioner.word_log_probs(self.under(part), word_ids).cpu().numpy()
                 for part in self._parts(masks, word_ids)
             ]
         return np.concatenate(parts)
@@ -74,7 +75,7 @@ class TransformersScene(attribution.Scene):
         found = []
         for part in self._parts(masks, word_ids):
             leaf = self._tensor(part).requires_grad_()
-            found.append(self._slopes(leaf, self._under(leaf), word_ids))
+            found.append(self._slopes(leaf, self.under(leaf), word_ids))
         return np.concatenate(found)
 
     def cell_gradients(self, word_ids):

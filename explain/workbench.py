@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from explain import page
-from explain.s2vt_captioner import GREY
+from explain.captioner import GREY
 from system.errors import UserError
 from vision import geometry, media
 

@@ -4,6 +4,7 @@ import struct
 import subprocess
 
 import numpy as np
+from PIL import Image
 
 from vision import ffmpeg_process, media
 
@@ -27,6 +28,12 @@ def numbers(frames):
 
 def noise_frames(n, height=32, width=48):
     return np.random.default_rng(0).integers(0, 256, (n, height, width, 3), np.uint8)
+
+
+def write_picture(path, height, width):
+    """A picture of noise, the same for each size -> its path."""
+    Image.fromarray(noise_frames(1, height, width)[0]).save(path)
+    return path
 
 
 def read(path, *arguments, **options):

@@ -15,6 +15,7 @@ from PIL import Image
 import caption_saliency
 import saliency
 from explain import attribution, explainer
+from tests import make_media
 from vision import media
 
 pytestmark = pytest.mark.slow
@@ -29,9 +30,7 @@ def explain():
 
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory):
-    path = tmp_path_factory.mktemp("media") / "dog.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)).save(path)
-    return path
+    return make_media.write_picture(tmp_path_factory.mktemp("media") / "dog.png", 60, 90)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import caption_saliency
 from tests import commands, make_media
@@ -54,9 +53,7 @@ def explain():
 
 @pytest.fixture(scope="module")
 def photograph(tmp_path_factory):
-    path = tmp_path_factory.mktemp("media") / HOSTILE
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)).save(path)
-    return path
+    return make_media.write_picture(tmp_path_factory.mktemp("media") / HOSTILE, 60, 90)
 
 
 @pytest.fixture

@@ -58,3 +58,13 @@ def test_a_clip(painter, tmp_path):
         progress=lambda *_: None,
     )[0]
     assert result.raw_maps.shape == (3, 2, 8, 8) and result.curves.shape == (3, 2)
+
+
+def test_what_a_captioner_lacks_is_told_when_it_is_made(painter):
+    class Silent(painter["Captioner"]):
+        pass
+
+    with pytest.raises(TypeError, match="abstract"):
+        Silent()
+    with pytest.raises(UserError, match="a painter does not say which of its words belong to a phrase"):
+        painter["Painter"]().phrase_steps(("red",), [])

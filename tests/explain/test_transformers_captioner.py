@@ -1,6 +1,7 @@
 """Captioners of the transformers library: small ones of random weights, as their own forward passes say it."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,9 +82,7 @@ def captioner(folder):
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("media") / "dog.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)).save(path)
-    return path
+    return make_media.write_picture(tmp_path_factory.mktemp("media") / "dog.png", 48, 80)
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +294,12 @@ def test_why_this_word_and_not_that(captioner, picture, scene):
         captioner.query("a dog", instead="xyzzy")
     with pytest.raises(UserError, match="'a cat' is not one word"):
         captioner.query("a dog", instead="dog=a cat")
+
+
+def test_a_caption_without_a_word_that_it_knows_is_not_an_error(captioner):
+    phrases = [SimpleNamespace(places=(0, 1))]
+    query, steps = captioner.phrase_steps(("a", "running"), phrases)
+    assert steps == [[0, 1, 2]] and len(query.ids) == 3
+    for words in (("xyzzy", "plugh"), (), ("a",) * 61):
+        query, steps = captioner.phrase_steps(words, phrases)
+        assert (query.ids, steps) == ([], [[]])
