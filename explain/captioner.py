@@ -41,7 +41,7 @@ class Captioner(abc.ABC):
         """How often it has seen a word in training, as far as that is known."""
         return 0
 
-    def load(self, multi_scale=False):
+    def load(self, multi_scale=False):  # noqa: B027 (by default nothing waits)
         """Load now what the first picture would else wait for; UserError where that cannot be done."""
 
     # Looking
