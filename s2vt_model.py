@@ -285,7 +285,7 @@ class S2VT(keras.layers.Layer):
         """Input products of a step whose previous words are `words` int [B] -> [B, 4H]."""
         return _product(tf.gather(self.Wemb, words), factors.word_rows) + self.lstm_bias
 
-    @tf.function(input_signature=[DESCRIPTORS])
+    @tf.function(autograph=False, input_signature=[DESCRIPTORS])
     def _greedy(self, descriptors):
         """The most probable word at every step: [B, N, D] -> ids [B, L], zeros after the end token."""
         factors = self._factors()  # once, outside the loop
@@ -325,7 +325,9 @@ class S2VT(keras.layers.Layer):
         )
         return tf.transpose(words.stack())
 
-    @tf.function(input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)])
+    @tf.function(
+        autograph=False, input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
+    )
     def _beam(self, descriptors, n_beams, length_penalty):
         """The captions of the highest scores that a beam search finds: [B, N, D] -> ids [B, K, L], scores [B, K]."""
         factors = self._factors()

@@ -16,12 +16,12 @@ LOGITS_AT_ONCE = 64 * 2**20
 RESOLUTION = 1e-6  # nats: float32 holds the logarithm of a probability hardly finer
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _word_log_probs(model, descriptors, word_ids):
     return model.word_log_probs(descriptors[:, None], word_ids[None])  # [R, T]
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _negative_kl(model, descriptors, word_ids, target_log_probs):
     log_q = model.log_probs(descriptors[:, None], word_ids[None])  # [R, T, V]
     # A word that the target rules out counts nothing, though its logarithm is -inf.

@@ -90,13 +90,13 @@ def _ids(word_ids):
     return tf.constant(np.asarray(word_ids), tf.int32)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _masked_log_probs(model, cells, blank, reading, masks, word_ids):
     sequences = reading @ blank + tf.einsum("nc,mc,cd->mnd", reading, masks, cells - blank)  # [M, N, D]
     return model.word_log_probs(sequences, word_ids[None])  # [M, T]
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _mask_gradients(model, cells, blank, reading, masks, word_ids):
     """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""
     n_words = tf.size(word_ids)
@@ -108,7 +108,7 @@ def _mask_gradients(model, cells, blank, reading, masks, word_ids):
     return tf.reshape(tape.gradient(total, copies), [-1, n_words, tf.shape(masks)[1]])
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _cell_gradients(model, cells, reading, word_ids):
     """The gradient of each word's log q by the cells -> [T, C, D]."""
     n_words = tf.size(word_ids)
@@ -120,7 +120,7 @@ def _cell_gradients(model, cells, reading, word_ids):
     return tape.gradient(total, copies)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _naming_gradients(model, cell, word_ids):
     """The gradient of each word's score as a name of the cell [1, D] -> [T, D]."""
     copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]

@@ -1,5 +1,6 @@
 """The one error that a user is meant to see, and how a script ends with it."""
 
+import gc
 import os
 import re
 import sys
@@ -49,8 +50,11 @@ def run(main):
     So does what the system refuses: a full disk, a folder that may not be written. What is printed is harmless to the
     terminal (console.py).
     """
-    with console.harmless_streams():
-        _run(main)
+    try:
+        with console.harmless_streams():
+            _run(main)
+    finally:
+        gc.freeze()  # Python would look for garbage among all that TensorFlow has made, for half a second, and then end
 
 
 def _run(main):

