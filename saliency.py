@@ -22,6 +22,11 @@ def _word_log_probs(model, descriptors, word_ids):
 
 
 @tf.function(autograph=False, reduce_retracing=True)
+def _log_probs(model, descriptors, word_ids):
+    return model.log_probs(descriptors[None], word_ids[None])[0]  # [T, V]
+
+
+@tf.function(autograph=False, reduce_retracing=True)
 def _negative_kl(model, descriptors, word_ids, target_log_probs):
     log_q = model.log_probs(descriptors[:, None], word_ids[None])  # [R, T, V]
     # A word that the target rules out counts nothing, though its logarithm is -inf.
@@ -62,8 +67,8 @@ def temporal_curve(model, descriptors, word_ids, target_log_probs=None):
 
 def full_input_log_probs(model, descriptors, word_ids):
     """log p_t, the distribution of every step when the captioner sees everything: [N, D], [T] -> float32 [T, V]."""
-    word_ids = np.asarray(word_ids, np.int32)
-    return model.log_probs(np.asarray(descriptors, np.float32)[None], word_ids[None]).numpy()[0]
+    word_ids = tf.constant(np.asarray(word_ids), tf.int32)
+    return _log_probs(model, tf.constant(np.asarray(descriptors, np.float32)), word_ids).numpy()
 
 
 # From raw maps to saliency in [0, 1]. None of these changes its argument.

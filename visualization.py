@@ -3,37 +3,43 @@
     python visualization.py --media dog.jpg
     python visualization.py --media holiday.mp4 cat.png --sentence "a man is driving a car" --unknown nearest
     python visualization.py --media holiday.mp4 --sentence sentences.txt --format gif
+    python visualization.py --media photographs --set saliency_input_size=256
+    python visualization.py --media 'photographs/*.jpg' more.txt --sentence "a dog" --unknown skip
     python visualization.py --media JPEGImages/dog --sentence "a dog is running"
     python visualization.py --dataset MSR-VTT --media_id video9461 --sentence "A man is driving a car"
     python visualization.py --media dog.jpg --experiment experiments/Flickr8k --sentence "a dog runs on the beach"
 
-A video becomes an mp4 at its own frame rate (or a gif, or a png of the most salient frames), an image a png: a tile for
-each word, under its map; with --format html either becomes a page that one asks. A folder of numbered frames is a
-video. Without --sentence the captioner's own caption is explained; a .txt file gives one sentence a line. The captioner
-is that of the data set or the experiment, else the bundled one. The raw maps and all settings go beside the picture as
-.npz. Everything is written to <experiment>/saliency/ (of the bundled captioner to saliency/), or to --output.
+A folder of numbered frames is a video, another folder stands for the media in it, a .txt file for those that its lines
+name. A video becomes an mp4 at its own frame rate (or a gif, or a png of the most salient frames), an image a png: a
+tile for each word, under its map; with --format html either becomes a page that one asks. Without --sentence the
+captioner's own caption is explained; a .txt file gives one sentence a line. The captioner is that of the data set or
+the experiment, else the bundled one. The raw maps and all settings go beside the picture as .npz. Everything is written
+to <experiment>/saliency/ (of the bundled captioner to saliency/), or to --output.
 """
 
 import argparse
 import collections
 import contextlib
+import glob
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 import caption_saliency
 import cfg
-from system import console, device, errors, files
+from system import ahead, console, device, errors, files
 from system.errors import UserError
 
 AT_ONCE = 4  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
+DRAWN_AHEAD = 2  # explanations of images, while the next ones are computed
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, dataset_required=False)
     parser.add_argument("--media_id", metavar="ID", nargs="+", help="videos or images of the data set")
-    parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos, images or folders of frames instead")
+    parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos, images or folders instead")
     parser.add_argument(
         "--experiment",
         metavar="DIR",
@@ -92,13 +98,34 @@ def media_paths(args, captioner):
     from vision import media
 
     if args.media is not None:
-        paths = [Path(path) for path in args.media]
+        paths = [path for name in args.media for path in listed(name)]
     else:
         known = annotations.read_media(captioner.config_of(args.dataset, args.set))
         paths = [annotations.find_medium(known, media_id).path for media_id in args.media_id]
     name, times = collections.Counter(media.name(path) for path in paths).most_common(1)[0]
     if times > 1:
         raise UserError(f"{times} of the media are called {name}, so their pictures would be: run them one by one")
+    return paths
+
+
+def listed(name):
+    """The media that a name stands for: a file, or a clip's folder of frames; all in another folder, in a list, or
+    that a pattern fits. UserError where that is none.
+    """
+    from vision import pictures
+
+    path = Path(name)
+    if path.suffix == ".txt":
+        paths = [Path(line.strip()) for line in files.read_text(path, "a medium a line").split("\n") if line.strip()]
+    elif path.is_dir():
+        inside = sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+        paths = [path] if not inside or pictures.is_clip(path) else inside
+    elif glob.has_magic(name) and not path.exists():
+        paths = [Path(found) for found in sorted(glob.glob(name, recursive=True))]
+    else:
+        paths = [path]
+    if not paths:
+        raise UserError(f"{name}: there is no such medium")
     return paths
 
 
@@ -113,24 +140,25 @@ def read_sentences(sentence):
 
 
 def write(explained, output, form):
-    """Write what was asked for, and print what came out -> the picture or page.
+    """Write what was asked for, by default the usual form, and print what came out -> the picture or page.
 
     A page has all methods and normalizations in it; of other pictures there is one for each.
     """
     from explain import render
 
+    form = form or render.forms(explained.is_video)[0]
     views, picture = (explained, *explained.also), None
     tell(explained)
     for view in views:
         target = output / f"{render.name(view)}.{form}"
         if picture is None or form != "html":
             beside = view.write(target)
-            print(f"picture: {target}")
+            tqdm.write(f"picture: {target}")
             if beside:
-                print(f"the page is large: what it shows lies beside it, {beside}")
+                tqdm.write(f"the page is large: what it shows lies beside it, {beside}")
             picture = picture or target
         view.write(target.with_suffix(".npz"))
-        print(f"raw maps and settings: {target.with_suffix('.npz')}")
+        tqdm.write(f"raw maps and settings: {target.with_suffix('.npz')}")
     return picture
 
 
@@ -140,16 +168,18 @@ def tell(explained):
 
     query = explained.query
     whose = " (the captioner's own caption)" if query.is_own else ""
-    print(f'"{query.sentence}"{whose}')
+    tqdm.write(f'"{query.sentence}"{whose}')
     gains = np.round(explained.gain.astype(float), 1) + 0  # no -0.0
     gains = (f"{word} {gain:.1f}" for word, gain in zip(explained.words, gains, strict=True))
-    print(f"from the picture, in nats: {', '.join(gains)}")
+    tqdm.write(f"from the picture, in nats: {', '.join(gains)}")
     for note in query.notes:
-        print(note)
+        tqdm.write(note)
     if lacking := fonts.missing(query.title + "".join(query.skipped)):
-        print(f"no font here has {console.shown(lacking)}, drawn as empty boxes: install one that has, such as Noto")
+        tqdm.write(
+            f"no font here has {console.shown(lacking)}, drawn as empty boxes: install one that has, such as Noto"
+        )
     if explained.is_video and explained.learnt_from == "image":
-        print("this captioner has learnt from still images: it sees every frame of a video by itself")
+        tqdm.write("this captioner has learnt from still images: it sees every frame of a video by itself")
 
 
 @contextlib.contextmanager
@@ -164,6 +194,27 @@ def told(alone):
         errors.report(told)
 
 
+def explanations(explain, paths, queries, args, alone):
+    """Generate the explanations of every query (None: the captioner's own caption) over all media that have one."""
+    from explain import render
+    from vision import media
+
+    def drawable():
+        for path in paths:
+            with told(alone):
+                if args.format:
+                    render.check_form(path, media.kind(path) == "video", args.format)
+                yield path
+
+    groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
+    for _, sight in explain.see_many(drawable(), captioned=None in queries, instead=args.instead):
+        for group in groups:
+            with told(alone):
+                if isinstance(sight, Exception):
+                    raise sight
+                yield from explain.explain(sight, group, args.normalization, args.instead)
+
+
 def main(argv=None):
     args = parse_args(argv)
     sentences = read_sentences(args.sentence)
@@ -172,8 +223,7 @@ def main(argv=None):
     output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency", args.captioner))
     asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
     explain = caption_saliency.load(experiment, args.method, *asked)
-    from explain import index_page, render
-    from vision import media
+    from explain import index_page
 
     paths = media_paths(args, explain.captioner)
     n_jobs, n_done, queries, pages = len(paths) * len(sentences), 0, [], []
@@ -183,24 +233,23 @@ def main(argv=None):
             queries.append(None if sentence is None else explain.query(sentence, args.unknown, args.instead))
     if queries:
         explain.load()  # that weights are missing is told once, not for every medium
-    groups = [queries[start : start + AT_ONCE] for start in range(0, len(queries), AT_ONCE)]
-    for path in paths if queries else ():
-        sight = None
-        with told(alone):
-            is_video = media.kind(path) == "video"
-            form = args.format or render.forms(is_video)[0]
-            render.check_form(path, is_video, form)
-            sight = explain.see(path)
-        for group in groups if sight else ():
-            explanations = []
+    else:
+        paths = []
+    with tqdm(total=n_jobs, unit="sentence", desc="explaining", disable=alone) as bar:
+
+        def drawn(explained):  # a video is drawn below, where Ctrl-C ends that
+            return None if explained.is_video else write(explained, output, args.format)
+
+        jobs = explanations(explain, paths, queries, args, alone)
+        for explained, picture in ahead.ahead(drawn, jobs, DRAWN_AHEAD):
             with told(alone):
-                explanations = explain.explain(sight, group, args.normalization, args.instead)
-            for explained in explanations:
-                with told(alone):
-                    picture = write(explained, output, form)
-                    n_done += 1
-                    if form == "html":
-                        pages.append(index_page.entry(explained, picture))
+                if isinstance(picture, Exception):
+                    raise picture
+                picture = picture or write(explained, output, args.format)
+                n_done += 1
+                bar.update()
+                if args.format == "html":
+                    pages.append(index_page.entry(explained, picture))
     if len(pages) > 1:
         print(f"all pages: {index_page.write(pages, output)}")
     if n_done < n_jobs:

@@ -11,7 +11,8 @@ import numpy as np
 
 import cfg
 from explain import attribution
-from system.errors import UserError
+from system.errors import UserError, outcome
+from vision import media
 
 GREY = 128  # of the picture without anything in it
 
@@ -66,9 +67,20 @@ class Captioner(abc.ABC):
     def grey_cells(self, multi_scale=False):
         """The cells of one grey picture, without the axis of pictures."""
 
-    @abc.abstractmethod
-    def cells_to_caption(self, path):
-        """The cells of what it reads of a medium when it captions that: of a video those of some frames -> [n, ...]."""
+    captions_what_it_sees = True  # whether an image that it captions has the cells of `cells` of `as_seen`
+
+    def pictures_to_caption(self, path):
+        """What it looks at when it captions a medium, of a video some frames -> uint8 [n, height, width, 3].
+
+        By default an image as `as_seen`, and of a video the middle frame. UserError where it cannot be read.
+        """
+        if media.kind(path) == "image":
+            return self.as_seen(media.read_image(path))
+        return media.sample_frames(path, 1, self.frame_size())
+
+    def cells_to_caption(self, pictures):
+        """The cells of those pictures, as it reads them when it captions a medium -> [n, ...]."""
+        return self.cells(pictures)
 
     def covered(self, cells, shares):
         """The cells [n, ...] of pictures of which a part is grey (10); shares [Gy, Gx]: of each cell, how much."""
@@ -107,8 +119,16 @@ class Captioner(abc.ABC):
         """
         sentence = self.captions(cells)[0][0]
         if not sentence:
-            raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
+            raise self.says_nothing(path)
         return self.query(sentence, "error", instead)
+
+    def own_queries(self, cells, paths, instead=None):
+        """`own_query` of several media, list of cells [n, ...] -> list of Query, or of the UserError."""
+        return [outcome(self.own_query, one, path, instead) for one, path in zip(cells, paths, strict=True)]
+
+    @staticmethod
+    def says_nothing(path):
+        return UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
 
     # log q
 

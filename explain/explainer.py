@@ -12,11 +12,26 @@ import saliency
 from explain import attribution
 from explain.explanation import Explanation
 from explain.query import UNKNOWN
-from system import console
-from system.errors import UserError
+from system import ahead, console
+from system.errors import UserError, outcome
 from vision import geometry, media
 
 FRAMES_AT_ONCE = 32  # through the CNN
+MEDIA_AT_ONCE = 16  # of many
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+    """A medium, decoded for the CNN."""
+
+    path: Path
+    to_caption: np.ndarray | None  # uint8 [n, h, w, 3], what the captioner captions: None where that is as_seen[False]
+    as_seen: dict  # of an image: uint8 [1, h, w, 3] by whether in several sizes
+    height: int
+    width: int
+    box: tuple
+    n_frames: int = 1
+    fps: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +46,7 @@ class Sight:
     looks: dict = dataclasses.field(default_factory=dict)  # of an image: its cells [1, ...] by whether in several sizes
     n_frames: int = 1
     fps: float | None = None  # of a video
+    own: object = None  # the captioner's own caption, where it has been asked for already: Query, or a UserError
 
     @property
     def is_video(self):
@@ -47,6 +63,13 @@ def _bar(path):
             bar.update(done - bar.n)
 
         yield show
+
+
+def batched(items, n):
+    """Lists of n items, one after the other, the last one of fewer (itertools.batched, from Python 3.12 on)."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, n)):
+        yield batch
 
 
 def _several(value):
@@ -99,21 +122,55 @@ class Explainer:
 
         UserError where it cannot be read.
         """
+        return self._look(self._open(path))
+
+    def see_many(self, paths, captioned=False, instead=None):
+        """`see`, for many media -> yields (path, Sight, or the UserError of what went wrong) one after another.
+
+        They are decoded ahead, and, where they are to be `captioned`, captioned MEDIA_AT_ONCE at a time.
+        """
+        decoded = ahead.ahead(self._open, paths, MEDIA_AT_ONCE)
+        for some in batched(decoded, MEDIA_AT_ONCE if captioned else 1):
+            found = [(path, one if isinstance(one, Exception) else outcome(self._look, one)) for path, one in some]
+            yield from self._captioned(found, instead) if captioned else found
+
+    def _captioned(self, found, instead):
+        """(path, Sight or UserError) of some media, each Sight with the captioner's own caption."""
+        sights = [one for _, one in found if isinstance(one, Sight)]
+        cells, paths = [one.cells for one in sights], [one.path for one in sights]
+        own = iter(self.captioner.own_queries(cells, paths, instead) if sights else ())
+        return [
+            (path, dataclasses.replace(one, own=next(own)) if isinstance(one, Sight) else one) for path, one in found
+        ]
+
+    def _open(self, path):
+        """Decode what the CNN is to see of a medium -> _Opened."""
         path, captioner = Path(path), self.load().captioner
-        is_video = media.kind(path) == "video"
-        cells = captioner.cells_to_caption(path)
-        if is_video:
-            info = media.probe(path)
+        if media.kind(path) == "video":
+            to_caption, info = captioner.pictures_to_caption(path), media.probe(path)
             box = geometry.box_whole(info.height, info.width)
-            return Sight(path, cells, info.height, info.width, box, n_frames=info.n_frames, fps=info.fps)
+            return _Opened(path, to_caption, {}, info.height, info.width, box, info.n_frames, info.fps)
         image = media.read_image(path)  # [h, w, 3]
-        looks = {scale: captioner.cells(captioner.as_seen(image, scale), scale) for scale in self._scales}
+        as_seen = {scale: captioner.as_seen(image, scale) for scale in self._scales}
+        is_same = False in as_seen and captioner.captions_what_it_sees
         size = image.shape[:2]
-        return Sight(path, cells, *size, captioner.seen_box(*size), looks)
+        to_caption = None if is_same else captioner.pictures_to_caption(path)
+        return _Opened(path, to_caption, as_seen, *size, captioner.seen_box(*size))
+
+    def _look(self, opened):
+        """Show a decoded medium to the CNN, by itself: its last bits depend on how many pictures come together."""
+        captioner = self.captioner
+        looks = {scale: captioner.cells(pictures, scale) for scale, pictures in opened.as_seen.items()}
+        cells = looks[False] if opened.to_caption is None else captioner.cells_to_caption(opened.to_caption)
+        about = opened.height, opened.width, opened.box, looks, opened.n_frames, opened.fps
+        return Sight(opened.path, cells, *about)
 
     def own_query(self, sight, instead=None):
         """The captioner's own caption of what it sees -> Query; UserError as from `query`."""
-        return self.captioner.own_query(sight.cells, sight.path, instead)
+        own = sight.own or self.captioner.own_query(sight.cells, sight.path, instead)
+        if isinstance(own, UserError):
+            raise own
+        return own
 
     def explain(self, medium, queries, normalization=None, instead=None, progress=None):
         """Explain several queries (None: the captioner's own caption) over one medium -> list of Explanation.

@@ -12,7 +12,7 @@ from explain import attribution
 from explain.captioner import GREY, Captioner
 from explain.contrast import Contrast, contrasted
 from explain.query import Query, known_word, parse_sentence, phrase_steps
-from system.errors import UserError
+from system.errors import UserError, outcome
 from vision import descriptors, geometry
 
 # What --set may change here: the captioner does not depend on it.
@@ -219,9 +219,15 @@ class S2VTCaptioner(Captioner):
     def grey_cells_to_caption(self):
         return blank_grid(self.captioning_extractor)
 
-    def cells_to_caption(self, path):
-        extractor = self.captioning_extractor
-        return extractor(descriptors.cnn_inputs(self.saved.config, path, extractor.input_size))
+    @property
+    def captions_what_it_sees(self):
+        return self.media == "image" and self.captioning_extractor.input_size == self.extractor().input_size
+
+    def pictures_to_caption(self, path):
+        return descriptors.cnn_inputs(self.saved.config, path, self.captioning_extractor.input_size)
+
+    def cells_to_caption(self, pictures):
+        return self.captioning_extractor(pictures)
 
     def read(self, cells):
         """The cells of a medium's frames [n, Gy, Gx, D] as the captioner reads them when it captions it -> [N, D]."""
@@ -246,8 +252,19 @@ class S2VTCaptioner(Captioner):
         return [(vocabulary.decode(ids), score) for ids, score in found]
 
     def own_query(self, cells, path, instead=None):
-        query = own_caption(self.saved, self.read(cells), path)
-        return query if instead is None else contrasted(query, instead, self._known_word)
+        (query,) = self.own_queries([cells], [path], instead)
+        if isinstance(query, UserError):
+            raise query
+        return query
+
+    def own_queries(self, cells, paths, instead=None):
+        found = own_captions(self.saved, [self.read(one) for one in cells], paths)
+        if instead is None:
+            return found
+        return [
+            query if isinstance(query, UserError) else outcome(contrasted, query, instead, self._known_word)
+            for query in found
+        ]
 
     # log q
 
@@ -287,14 +304,17 @@ class S2VTCaptioner(Captioner):
         return saliency.temporal_curve(self.asked(query), pooled, query.ids, query.target_log_probs)
 
 
-def own_caption(saved, sequence, path):
-    """The captioner's own caption of what it reads of `path`, [N, D] -> Query, with the distributions behind it.
+def own_captions(saved, sequences, paths):
+    """The captioner's own captions of what it reads of media, each [N, D] -> list of Query, or of UserError.
 
-    UserError where the caption has no word.
+    Each has the distributions behind it; UserError stands for a caption without a word.
     """
-    ids = saved.model.generate(sequence[None], saved.config.beam_size, saved.config.length_penalty)[0]
-    if not ids:
-        raise UserError(f"the captioner has nothing to say about {path}: give it a --sentence")
-    words = [saved.vocabulary.words[k] for k in ids]
-    log_p = saliency.full_input_log_probs(saved.model, sequence, ids)  # [T, V]
-    return Query(" ".join(words), words, ids, target_log_probs=log_p)
+    config, queries = saved.config, []
+    captions = saved.model.generate(np.stack(sequences), config.beam_size, config.length_penalty)
+    for sequence, path, ids in zip(sequences, paths, captions, strict=True):
+        words = [saved.vocabulary.words[k] for k in ids]
+        # One medium at a time: the last bit of a product depends on how many rows it has.
+        log_p = saliency.full_input_log_probs(saved.model, sequence, ids) if ids else None  # [T, V]
+        says = Query(" ".join(words), words, ids, target_log_probs=log_p)
+        queries.append(says if ids else Captioner.says_nothing(path))
+    return queries

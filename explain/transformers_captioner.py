@@ -20,7 +20,6 @@ from explain.query import Query, UnknownWords
 from explain.transformers_scene import TransformersScene
 from system import console
 from system.errors import UserError
-from vision import media
 
 PICTURES_AT_ONCE = 8  # through the encoder
 LOGITS_AT_ONCE = 64 * 2**20  # through the decoder, 4 bytes each
@@ -198,11 +197,6 @@ class TransformersCaptioner(Captioner):
     def grey_cells(self, multi_scale=False):
         width, height = self.frame_size(multi_scale)
         return self.cells(np.full((1, height, width, 3), GREY, np.uint8), multi_scale)[0]
-
-    def cells_to_caption(self, path):
-        if media.kind(path) == "image":
-            return self.cells(self.as_seen(media.read_image(path)))
-        return self.cells(media.sample_frames(path, 1, self.frame_size()))  # the middle one
 
     def grid(self, cells):
         """(E, Gy, Gx) of the tokens of a picture [N, D]; UserError where they lie in no such order."""

@@ -39,6 +39,17 @@ def as_user_error(error):
     return None
 
 
+def outcome(function, *arguments):
+    """What a function gives, or the error that a user is meant to see; a mistake of the program is raised."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        told = as_user_error(error)
+        if told is None:
+            raise
+        return told
+
+
 def report(error):
     """Tell an error on stderr, in one line."""
     print(f"{os.path.basename(sys.argv[0])}: error: {_line(error)}", file=sys.stderr)

@@ -55,6 +55,23 @@ def test_a_photograph(explain, photograph):
         np.testing.assert_array_equal(arrays["log_q"] - arrays["grey_log_q"], result.gain)
 
 
+def test_many_media_at_once_are_what_each_is_alone(explain, photograph, clip, tmp_path):
+    """To the last bit, whether each is captioned or asked for a sentence; what cannot be read is left out."""
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    wide = make_media.write_picture(tmp_path / "wide.png", 40, 120)
+    paths = [photograph, tmp_path / "broken.png", clip, wide]
+    for sentence in (None, "a dog runs"):
+        query = None if sentence is None else explain.query(sentence)
+        for path, sight in explain.see_many(paths, captioned=query is None):
+            if path.name == "broken.png":
+                assert "broken.png" in str(sight)
+                continue
+            (one,), alone = explain.explain(sight, [query]), explain(path, sentence)
+            assert one.query.sentence == alone.query.sentence and one.path == path
+            for name in ("raw_maps", "maps", "log_q", "grey_log_q", "curves"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
+
+
 def test_log_q_is_that_of_the_whole_picture(explain, photograph):
     """Of a given sentence and of the captioner's own, which is the likelier one."""
     given, own = explain(photograph, "a dog runs"), explain(photograph)

@@ -249,6 +249,26 @@ def frame_files(folder):
     return [Path(folder, name) for name in sorted(keys, key=lambda name: (keys[name], name))]
 
 
+def is_clip(folder):
+    """Whether the files in a folder are the frames of a clip: pictures of one size whose names differ by a number."""
+    try:
+        frames = frame_files(folder)
+    except UserError:
+        return False
+    names = {re.sub(r"[0-9]+", "0", frame.name) for frame in frames}
+    n_files = sum(entry.is_file() and not entry.name.startswith(".") for entry in os.scandir(folder))
+    return len(names) == 1 and len(frames) == n_files and len({_size(frame) for frame in frames}) == 1
+
+
+def _size(path):
+    """(width, height) of a picture, None where it is none."""
+    picture = open_picture(path)
+    if picture is None:
+        return None
+    with picture:
+        return picture.size
+
+
 def frames_of_folder(folder, wanted=None, to_array=rgb):
     """Generate (k, frame) of a folder's numbered pictures, all or those `wanted` (ascending), each read in its turn.
 

@@ -15,7 +15,7 @@ from data_loader import Vocabulary
 from datasets import annotations
 from datasets.grounding import Boxes, Phrase
 from explain import query
-from explain.s2vt_captioner import S2VTCaptioner, own_caption
+from explain.s2vt_captioner import S2VTCaptioner, own_captions
 from system.errors import UserError
 from vision import descriptors, media
 
@@ -68,7 +68,7 @@ def test_own_caption_is_that_of_the_stored_descriptors(tmp_path, monkeypatch):
 
     extractor.input_size = 8
     sequence = S2VTCaptioner(saved).read(extractor(descriptors.cnn_inputs(config, "one.png", 8)))
-    own = own_caption(saved, sequence, "one.png")
+    (own,) = own_captions(saved, [sequence], ["one.png"])
     grids = extractor(media.read_image("one.png")[None])  # the whole picture, which has the CNN's size
     config.descriptors_dir.mkdir(parents=True)
     np.save(config.descriptors_dir / "one.npy", descriptors.captioning_descriptors(config, grids))
@@ -85,8 +85,8 @@ def test_an_own_caption_without_a_word_names_the_medium():
     config = cfg.override(cfg.DATASETS["Flickr8k"], ["n_lstm_step=4", "beam_size=1"])
     model = s2vt_model.S2VT(len(VOCABULARY), 3, 6, 4, 1, 4, output_bias=[9, 0, 0, 0, 0])
     saved = SimpleNamespace(model=model, vocabulary=VOCABULARY, config=config, folder="here", state={})
-    with pytest.raises(UserError, match=r"nothing to say about one\.png: give it a --sentence"):
-        own_caption(saved, np.zeros((2, 3), np.float32), "one.png")
+    (error,) = own_captions(saved, [np.zeros((2, 3), np.float32)], ["one.png"])
+    assert "nothing to say about one.png: give it a --sentence" in str(error)
 
 
 def test_steps_of_phrases():
