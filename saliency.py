@@ -15,6 +15,9 @@ LOGITS_AT_ONCE = 64 * 2**20
 
 RESOLUTION = 1e-6  # nats: float32 holds the logarithm of a probability hardly finer
 
+SIGMA = 2, 1, 1  # over (frame, y, x), of the Gaussian in the released normalization (8)
+REACH = 8  # frames to either side that it looks at: four sigmas, where SciPy cuts it off
+
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _word_log_probs(model, descriptors, word_ids):
@@ -74,11 +77,15 @@ def full_input_log_probs(model, descriptors, word_ids):
 # From raw maps to saliency in [0, 1]. None of these changes its argument.
 
 
-def _min_max(values, axis, least=0):
-    """Scale to [0, 1] along `axis`; where the range is not above `least` everything becomes 0."""
-    low, high = values.min(axis=axis, keepdims=True), values.max(axis=axis, keepdims=True)
+def scale(values, low, high, least=0):
+    """Scale from `low` to `high`, both of which broadcast, to [0, 1]; where that is not above `least` to 0."""
     span = high - low
     return np.where(span > least, (values - low) / np.where(span > least, span, 1), 0)
+
+
+def _min_max(values, axis, least=0):
+    """Scale to [0, 1] along `axis`; where the range is not above `least` everything becomes 0."""
+    return scale(values, values.min(axis=axis, keepdims=True), values.max(axis=axis, keepdims=True), least)
 
 
 def smooth_descriptors(grids):
@@ -114,17 +121,28 @@ def subtract_word_mean(maps):
     return np.clip(linear - linear.mean(axis=(0, 2, 3), keepdims=True), 0, 1)
 
 
+def scale_frames(maps):
+    """Per frame min-max over words and regions: [F, T, Gy, Gx] -> [0, 1]. A frame without range is zeros."""
+    return _min_max(maps, (1, 2, 3))
+
+
 def normalize_frames(maps):
     """`subtract_word_mean`, then per frame min-max over words and regions: what stands out among the words."""
-    return _min_max(subtract_word_mean(maps), (1, 2, 3))
+    return scale_frames(subtract_word_mean(maps))
+
+
+def smooth_maps(maps):
+    """A Gaussian of sigma SIGMA over (frame, y, x) that reflects the border: [F, T, Gy, Gx] -> the same shape."""
+    frame, y, x = SIGMA
+    return scipy.ndimage.gaussian_filter(maps, (frame, 0, y, x))
 
 
 def normalize_released(maps):
-    """The released program's, for video: `normalize_frames`, then a Gaussian: [F, T, Gy, Gx] -> [0, 1].
+    """The released program's, for video: `normalize_frames`, then `smooth_maps`: [F, T, Gy, Gx] -> [0, 1].
 
-    The Gaussian has sigma (2, 1, 1) over (frame, y, x) and reflects the border. A frame or word without range is zeros.
+    A frame or word without range is zeros.
     """
-    return scipy.ndimage.gaussian_filter(normalize_frames(maps), (2, 0, 1, 1))
+    return smooth_maps(normalize_frames(maps))
 
 
 NORMALIZERS = {"linear": normalize_linear, "released": normalize_released}

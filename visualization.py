@@ -3,6 +3,7 @@
     python visualization.py --media dog.jpg
     python visualization.py --media holiday.mp4 cat.png --sentence "a man is driving a car" --unknown nearest
     python visualization.py --media holiday.mp4 --sentence sentences.txt --format gif
+    python visualization.py --media film.mp4 --start 1:02:03 --end 1:05:00 --every 5
     python visualization.py --media photographs --set saliency_input_size=256
     python visualization.py --media 'photographs/*.jpg' more.txt --sentence "a dog" --unknown skip
     python visualization.py --media JPEGImages/dog --sentence "a dog is running"
@@ -40,6 +41,11 @@ def parse_args(argv=None):
     cfg.add_arguments(parser, dataset_required=False)
     parser.add_argument("--media_id", metavar="ID", nargs="+", help="videos or images of the data set")
     parser.add_argument("--media", metavar="FILE", nargs="+", help="any videos, images or folders instead")
+    parser.add_argument("--start", metavar="TIME", help="of a video only from there: 1:02:03, 62:03 or 3723 (seconds)")
+    parser.add_argument("--end", metavar="TIME", help="of a video only what is before that")
+    parser.add_argument(
+        "--every", metavar="N", help="of a video only every Nth frame; with an s, as in 0.5s, one in so many seconds"
+    )
     parser.add_argument(
         "--experiment",
         metavar="DIR",
@@ -95,13 +101,14 @@ def parse_args(argv=None):
 def media_paths(args, captioner):
     """The files that the command line names; UserError for an unknown id, or where two would share a picture."""
     from datasets import annotations
-    from vision import media
+    from vision import excerpt, media
 
     if args.media is not None:
         paths = [path for name in args.media for path in listed(name)]
     else:
         known = annotations.read_media(captioner.config_of(args.dataset, args.set))
         paths = [annotations.find_medium(known, media_id).path for media_id in args.media_id]
+    paths = [excerpt.of(path, args.start, args.end, args.every) for path in paths]
     name, times = collections.Counter(media.name(path) for path in paths).most_common(1)[0]
     if times > 1:
         raise UserError(f"{times} of the media are called {name}, so their pictures would be: run them one by one")
@@ -196,7 +203,7 @@ def told(alone):
 
 def explanations(explain, paths, queries, args, alone):
     """Generate the explanations of every query (None: the captioner's own caption) over all media that have one."""
-    from explain import render
+    from explain import page, render
     from vision import media
 
     def drawable():
@@ -212,6 +219,8 @@ def explanations(explain, paths, queries, args, alone):
             with told(alone):
                 if isinstance(sight, Exception):
                     raise sight
+                if args.format == "html":
+                    page.check_length(sight.path, sight.n_frames)
                 yield from explain.explain(sight, group, args.normalization, args.instead)
 
 
@@ -223,6 +232,7 @@ def main(argv=None):
     output = files.writable_folder(args.output or cfg.output_folder(experiment, "saliency", args.captioner))
     asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
     explain = caption_saliency.load(experiment, args.method, *asked)
+    explain.scratch = output
     from explain import index_page
 
     paths = media_paths(args, explain.captioner)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 import saliency
 from evaluation import localization, scoring
 from explain import attribution, overlay
-from vision import media
+from vision import writing
 
 N_USUAL, N_WORST = 10, 10
 N_BESIDE = 4  # so many methods at most leave room for the worst beside the usual ones
@@ -84,7 +84,7 @@ def write(path, cases, results, methods, reading):
         "The thing is outlined; a map's maximum is green on it and red beside it."
     )
     tiles = [tile for number in order for tile in rows.get(number, blank)]
-    media.write_image(path, overlay.gallery(tiles, columns, title))
+    writing.write_image(path, overlay.gallery(tiles, columns, title))
 
 
 def _found(cases, results, numbers):

@@ -9,12 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 import saliency
-from explain import attribution
+from explain import attribution, passes
 from explain.explanation import Explanation
 from explain.query import UNKNOWN
 from system import ahead, console
 from system.errors import UserError, outcome
+from system.rows import Rows
 from vision import geometry, media
+from vision.excerpt import Excerpt
 
 FRAMES_AT_ONCE = 32  # through the CNN
 MEDIA_AT_ONCE = 16  # of many
@@ -90,6 +92,7 @@ class Explainer:
     """
 
     frames_at_once = FRAMES_AT_ONCE
+    scratch = None  # a folder for the maps of films, by default that for temporary files
 
     def __init__(self, captioner, method=attribution.PAPERS):
         self.captioner = captioner
@@ -145,11 +148,13 @@ class Explainer:
 
     def _open(self, path):
         """Decode what the CNN is to see of a medium -> _Opened."""
-        path, captioner = Path(path), self.load().captioner
+        path, captioner = path if isinstance(path, Excerpt) else Path(path), self.load().captioner
         if media.kind(path) == "video":
             to_caption, info = captioner.pictures_to_caption(path), media.probe(path)
             box = geometry.box_whole(info.height, info.width)
             return _Opened(path, to_caption, {}, info.height, info.width, box, info.n_frames, info.fps)
+        if isinstance(path, Excerpt):
+            raise UserError(f"{path} is an image: --start, --end and --every are of videos")
         image = media.read_image(path)  # [h, w, 3]
         as_seen = {scale: captioner.as_seen(image, scale) for scale in self._scales}
         is_same = False in as_seen and captioner.captions_what_it_sees
@@ -219,7 +224,9 @@ class Explainer:
         found, n_done = {}, 0
         for multi_scale in self._scales:
             methods = [one for one in self.methods if (one in attribution.MULTI_SCALE) == multi_scale]
-            pieces = {key: [([], []) for _ in queries] for key in itertools.product(methods, smoothings)}
+            pieces = {
+                key: [(Rows(self.scratch), []) for _ in queries] for key in itertools.product(methods, smoothings)
+            }
             cells = self._frame_cells(sight.path, multi_scale)
             copies = zip(smoothings, itertools.tee(cells, len(smoothings)), strict=True)
             streams = [saliency.smooth_stream(one) if smoothed else one for smoothed, one in copies]
@@ -235,8 +242,17 @@ class Explainer:
                             curves.append(query.by_word(curve, axis=1))
                 n_done += len(batches[0]) if batches[0] is not None else 0
                 show(n_done, len(self._scales) * sight.n_frames)
-            found |= {key: [tuple(map(np.concatenate, both)) for both in own] for key, own in pieces.items()}
+            found |= {
+                key: [(maps if maps.is_on_disk else np.asarray(maps), np.concatenate(curves)) for maps, curves in own]
+                for key, own in pieces.items()
+            }
         return found
+
+    def _normalized(self, raw, name):
+        """Maps of an array or of Rows, as saliency.NORMALIZERS has it."""
+        if isinstance(raw, Rows):
+            return passes.normalized(raw, name, self.scratch)
+        return saliency.NORMALIZERS[name](raw)
 
     def _frame_cells(self, path, multi_scale):
         """The cells of a video's frames as they are decoded, in batches [b, ...]."""
@@ -262,7 +278,7 @@ class Explainer:
         }
         first, *others = (
             Explanation(
-                sight.path, query, raw, saliency.NORMALIZERS[name](raw), name, method=method, curves=curves, **about
+                sight.path, query, raw, self._normalized(raw, name), name, method=method, curves=curves, **about
             )
             for method, name, raw, curves in views
         )

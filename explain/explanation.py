@@ -12,9 +12,12 @@ from explain.query import Query
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Saliency of a query over one medium: F frames (1 of an image), T words, a grid of Gy x Gx cells."""
+    """Saliency of a query over one medium: F frames (1 of an image), T words, a grid of Gy x Gx cells.
 
-    path: Path
+    The maps of a film, which no memory holds, are system.rows.Rows: read like arrays, frame by frame.
+    """
+
+    path: Path  # or an excerpt.Excerpt of a video
     query: Query
     raw_maps: np.ndarray  # [F, T, Gy, Gx], nats: the paper's, or those of `method`
     maps: np.ndarray  # [F, T, Gy, Gx], in [0, 1]

@@ -21,7 +21,8 @@ from PIL import Image
 
 from explain import overlay
 from system import files
-from vision import media
+from system.errors import UserError
+from vision import media, writing
 
 FOLDER = Path(__file__).resolve().parent
 SCRIPTS = ("heat.js", "page.js")
@@ -29,6 +30,7 @@ MOST_SIDE = {True: 640, False: 1280}  # pixels of a video, and of an image, in t
 QUALITY = 85  # of the image, as JPEG
 COLOUR_MAPS = ("turbo", "viridis", "magma")  # the overlay's own, and two that the colour-blind can read
 DIFFERENCE = "bwr"
+MOST_FRAMES = 10_000  # of a video: some five minutes
 LARGEST = 10 << 20  # bytes of a page; the medium of a larger one lies beside it
 
 
@@ -107,8 +109,18 @@ def _json(value):
     return json.dumps(value).replace("<", "\\u003c")
 
 
+def check_length(path, n_frames):
+    """UserError where a video has more frames than a page can show."""
+    if n_frames > MOST_FRAMES:
+        raise UserError(
+            f"{path} has {n_frames} frames, more than the {MOST_FRAMES} of a page: take a part of it (--start, --end), "
+            "or fewer frames (--every)"
+        )
+
+
 def about(explanation):
-    """All that the page says of an explanation, but for pictures and maps: dict of JSON."""
+    """All that the page says of an explanation, but for pictures and maps: dict of JSON. UserError of a film."""
+    check_length(explanation.path, len(explanation.raw_maps))
     query, (height, width) = explanation.query, (explanation.height, explanation.width)
     top, left, bottom, right = explanation.box
     return {
@@ -133,7 +145,7 @@ def about(explanation):
 
 def _view(explanation):
     """What the page says of the maps of one method; low, high [T]: the range of each word's raw maps."""
-    raw = explanation.raw_maps
+    raw = np.asarray(explanation.raw_maps)
     view = {
         "method": explanation.method,
         "normalization": explanation.normalization,
@@ -154,7 +166,7 @@ def maps(explanation):
 
 def map_bytes(explanation):
     """The maps as bytes [F, T, Gy, Gx], 255 is 1; then the raw ones of 16 bits between each word's extremes."""
-    raw = explanation.raw_maps
+    raw = np.asarray(explanation.raw_maps)
     low, high = (edge(raw, axis=(0, 2, 3), keepdims=True) for edge in (np.min, np.max))
     scaled = (raw - low) / np.where(high > low, high - low, 1)
     levels = np.rint(255 * np.clip(explanation.maps, 0, 1)).astype(np.uint8)
@@ -187,7 +199,7 @@ def encoded(medium, progress=lambda done, total: None):
     if medium.is_video:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "clip.mp4")
-            media.write_video(path, _frames(medium, size, progress), medium.fps)
+            writing.write_video(path, _frames(medium, size, progress), medium.fps)
             return path.read_bytes()
     content = io.BytesIO()
     picture = Image.fromarray(media.read_image(medium.path)).resize(size, Image.Resampling.LANCZOS)

@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from explain import attribution, overlay, page
-from system import files
+from system import arrays, files, rows
 from system.errors import UserError
-from vision import media
+from vision import media, writing
 
 GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
@@ -79,7 +79,7 @@ def write(explanation, target):
     if form == "html":
         return page.write(explanation, target)
     if form == "png":
-        media.write_image(target, picture(explanation))
+        writing.write_image(target, picture(explanation))
     else:
         write_frames(explanation, target)
     return None
@@ -115,7 +115,7 @@ def write_frames(explanation, target):
     indices = np.arange(0, len(explanation.maps), every)
     numbered = zip(tqdm(indices, unit="frame", desc="drawing"), _frames(explanation, indices), strict=True)
     pictures = (tiles.draw(frame, explanation.maps[k], cursor=k) for k, frame in numbered)
-    write = media.write_gif if is_gif else media.write_video
+    write = writing.write_gif if is_gif else writing.write_video
     write(target, pictures, explanation.fps / every)
 
 
@@ -129,10 +129,11 @@ def _frames(explanation, indices):
 def contact_sheet(explanation):
     """For each word the frames of a video in which it is most salient -> uint8 [H, W, 3]."""
     query, maps = explanation.query, explanation.maps
-    chosen = overlay.most_salient_frames(maps.max(axis=(2, 3)), SHEET_FRAMES)  # [T, n]
+    peaks = np.concatenate([maps[start:stop].max(axis=(2, 3)) for start, stop in rows.spans(maps)])  # [F, T]
+    chosen = overlay.most_salient_frames(peaks, SHEET_FRAMES)  # [T, n]
     wanted = np.unique(chosen)
     frames = dict(zip(wanted.tolist(), _frames(explanation, wanted), strict=True))
-    times = np.arange(len(maps)) / explanation.fps
+    times = getattr(explanation.path, "start", 0) + np.arange(len(maps)) / explanation.fps
     return overlay.contact_sheet(
         frames,
         maps,
@@ -148,10 +149,10 @@ def contact_sheet(explanation):
 
 def write_numbers(explanation, target):
     """Write everything, with the captioner's settings, as .npz (no pickle), for those who plot themselves."""
-    query, config = explanation.query, explanation.config
+    query, config, maps = explanation.query, explanation.config, explanation.maps
     if dataclasses.is_dataclass(config):
         config = dataclasses.asdict(config)
-    arrays = {
+    members = {
         "sentence": query.sentence,
         "words": explanation.words,
         "skipped": np.array(query.skipped, dtype=str),
@@ -160,7 +161,7 @@ def write_numbers(explanation, target):
         "log_q": explanation.log_q,
         "grey_log_q": explanation.grey_log_q,
         "raw_maps": explanation.raw_maps,
-        "maps": explanation.maps.astype(np.float32),
+        "maps": maps if isinstance(maps, rows.Rows) else maps.astype(np.float32),
         "normalization": explanation.normalization,
         "method": explanation.method,
         "picture_size": (explanation.height, explanation.width),
@@ -169,6 +170,7 @@ def write_numbers(explanation, target):
         "config": json.dumps(config),
     }
     if explanation.is_video:
-        arrays |= {"temporal_curves": explanation.curves, "fps": explanation.fps}
+        members |= {"temporal_curves": explanation.curves, "fps": explanation.fps}
+        members["start"] = getattr(explanation.path, "start", 0.0)  # seconds
     with files.whole(target) as partial:
-        np.savez_compressed(partial, **arrays)
+        arrays.write_archive(partial, members)

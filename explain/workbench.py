@@ -19,7 +19,6 @@ from vision import geometry, media
 
 MOST_MEDIA = 8  # on the bench; the one that was laid there first makes room
 FRAMES_AT_ONCE = 8  # through the CNN, so that a job ends soon after it is stopped
-MOST_FRAMES = 10_000  # of a clip: some five minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +79,10 @@ class Workbench:
         """
         with _called(path, name):
             progress(0, 1)
-            if media.kind(path) == "video" and (n_frames := media.probe(path).n_frames) > MOST_FRAMES:
-                raise UserError(f"{name} has {n_frames} frames, more than {MOST_FRAMES}: give it to visualization.py")
+            if media.kind(path) == "video" and (n_frames := media.probe(path).n_frames) > page.MOST_FRAMES:
+                raise UserError(
+                    f"{name} has {n_frames} frames, more than {page.MOST_FRAMES}: give it to visualization.py"
+                )
             sight = self.explainer.see(path)
             captions = self.captioner.captions(sight.cells)
             shown = path.with_name(f"{path.stem}.shown")

@@ -1,7 +1,8 @@
-"""NumPy's files (.npy, .npz) of unknown origin: what they claim is checked before anything of it is read or made.
+"""NumPy's files (.npy, .npz): read though of unknown origin, written whatever their size.
 
-A header may promise more than the file holds, and a compressed member more than any memory does; neither is believed.
-Nothing needs pickle. Every damage is a ValueError of one line; whoever reads knows which file to name, and the way out.
+What a file claims is checked before anything of it is read or made: a header may promise more than the file holds, and
+a compressed member more than any memory does. Nothing needs pickle. Every damage is a ValueError of one line; whoever
+reads knows which file to name, and the way out.
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import zipfile
 import zlib
 
 import numpy as np
+
+from system import rows
 
 MOST_BYTES = 1 << 30  # of one array, unless said otherwise
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -112,3 +115,17 @@ def archive(path, most_bytes=MOST_BYTES):
     """Context manager: a .npz file as an Archive. ValueError where it is none, OSError as from `open`."""
     with _damage(), zipfile.ZipFile(path) as file:
         yield Archive(file, most_bytes)
+
+
+def write_archive(path, members):
+    """Write arrays by name as a compressed .npz file; of Rows a part at a time."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, array in members.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                if isinstance(array, rows.Rows):
+                    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False}
+                    np.lib.format.write_array_header_1_0(member, header | {"shape": array.shape})
+                    for start, stop in rows.spans(array):
+                        member.write(array[start:stop].tobytes())
+                else:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

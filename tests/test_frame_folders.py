@@ -34,6 +34,16 @@ def test_a_folder_is_explained(tmp_path):
     )  # of 24 a second, every other
 
 
+def test_a_part_of_a_folder_is_explained(tmp_path):
+    write_davis(tmp_path)
+    show = ("visualization.py", *COARSE, "--sentence", "a dog runs", "--media", "JPEGImages/one", "--format", "png")
+    run(*show, "--start", "0:00.05", "--every", "2", cwd=tmp_path)
+    with np.load(tmp_path / "saliency/one-from_0.05-every_2-a_dog_runs.npz") as arrays:
+        assert len(arrays["raw_maps"]) == 1 and arrays["start"] == 0.05  # the third of four, 24 a second
+    assert "'soon' is no time" in run(*show, "--end", "soon", cwd=tmp_path, status=2)
+    assert "no frame from 9 s to its end" in run(*show, "--start", "9", cwd=tmp_path, status=2)
+
+
 def test_clips_are_scored_on_their_masks(tmp_path):
     write_davis(tmp_path / "DATA/DAVIS")
     methods = ("single_descriptor", "leave_one_out", "mean_map")

@@ -11,7 +11,7 @@ import cfg
 import preprocessing
 from datasets import annotations, store
 from system.errors import UserError
-from vision import cnn, descriptors, media
+from vision import cnn, descriptors, writing
 
 VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
@@ -39,7 +39,7 @@ def demo(tmp_path, monkeypatch):
     (folder / "videos").mkdir(parents=True)
     for number in (0, 2):
         frames = [np.full((16, 16, 3), 40 * (number + k), np.uint8) for k in range(3)]
-        media.write_video(folder / "videos" / f"v{number}.mp4", frames, 5)
+        writing.write_video(folder / "videos" / f"v{number}.mp4", frames, 5)
     (folder / "videos/v1.mp4").write_bytes(b"no video")
     videos = [{"video_id": f"v{number}", "split": "train"} for number in range(4)]  # of the last there is no file
     sentences = [{"video_id": video["video_id"], "caption": "grey"} for video in videos]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from vision import media
+from vision import writing
 
 COLOURS = {"red": (220, 40, 30), "green": (40, 190, 60), "blue": (40, 70, 220)}
 
@@ -58,7 +58,7 @@ def write_flickr30k(folder):
 
 def write_frames(folder, frames):
     for k, frame in enumerate(frames):
-        media.write_image(folder / f"{k:05d}.png", frame)
+        writing.write_image(folder / f"{k:05d}.png", frame)
 
 
 def write_msr_vtt(folder):
@@ -71,7 +71,7 @@ def write_msr_vtt(folder):
         if number == 10:
             write_frames(folder / videos_folder / f"video{number}", frames)
         else:
-            media.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
+            writing.write_video(folder / videos_folder / f"video{number}.mp4", frames, 10)
         listed.append(({"video_id": f"video{number}", "split": split, "start time": 0.0}, captions))
     for part, (_, listed) in parts.items():
         sentences = [{"video_id": v["video_id"], "caption": c} for v, captions in listed for c in captions]

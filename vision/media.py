@@ -10,8 +10,6 @@ import contextlib
 import itertools
 import os
 import re
-import subprocess
-import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +18,9 @@ import ffmpeg
 import numpy as np
 from PIL import Image
 
-from system import files
 from system.errors import UserError
 from vision import ffmpeg_process, pictures
+from vision.excerpt import Excerpt
 
 SCALER = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 MAX_RUNS = 1000  # of consecutive frames in one `select` expression: some 50 kB of the command line
@@ -59,6 +57,8 @@ class VideoInfo(NamedTuple):
 
 def name(path):
     """What a medium is called: a file without its ending, a folder as it is."""
+    if isinstance(path, Excerpt):
+        return path.called(name(path.path))
     path = Path(os.path.abspath(path))
     return path.name if path.is_dir() else path.stem
 
@@ -111,19 +111,8 @@ def probe(path):
 
     Containers are often wrong about the number of frames and the rate; here both come from the decoded frames.
     """
-    if os.path.isdir(path):
-        for k, frame in pictures.frames_of_folder(path):
-            n_frames, (height, width) = k + 1, frame.shape[:2]
-        return VideoInfo(width, height, FOLDER_FPS, n_frames)
-    picture = pictures.open_picture(path)
-    if picture is not None:
-        durations = []  # [n_frames], milliseconds
-        for frame in pictures.frames(path, picture):
-            durations.append(picture.info.get("duration", 0))
-            height, width = frame.shape[:2]
-        fps = 1000 * len(durations) / sum(durations) if sum(durations) > 0 else DEFAULT_FPS
-        return VideoInfo(width, height, fps, len(durations))
-
+    if (whole := _probe_pictures(path)) is not None:
+        return _part_of(whole, path) if isinstance(path, Excerpt) else whole
     # A wrapped frame is not copied, so that the checksum that framecrc prints beside its time costs nothing.
     options = {"format": "framecrc", "vcodec": "wrapped_avframe", "enc_time_base": TICK}
     n_frames = first = last = 0
@@ -140,10 +129,36 @@ def probe(path):
                 n_frames += 1
         complaint = running.finish()
     if n_frames == 0:
-        raise UserError(f"{path}: {complaint}")
+        raise path.is_empty(complaint) if isinstance(path, Excerpt) else UserError(f"{path}: {complaint}")
     ticks, intervals = (last - first, n_frames - 1) if n_frames > 1 else (duration, 1)
     fps = float(intervals / (ticks * tick)) if ticks > 0 else DEFAULT_FPS
     return VideoInfo(width, height, fps, n_frames)
+
+
+def _probe_pictures(path):
+    """VideoInfo of a folder of frames, or of a moving picture, as a whole; None of what ffmpeg reads."""
+    if os.path.isdir(path):
+        for k, frame in pictures.frames_of_folder(path):
+            n_frames, (height, width) = k + 1, frame.shape[:2]
+        return VideoInfo(width, height, FOLDER_FPS, n_frames)
+    picture = pictures.open_picture(path)
+    if picture is None:
+        return None
+    durations = []  # [n_frames], milliseconds
+    for frame in pictures.frames(path, picture):
+        durations.append(picture.info.get("duration", 0))
+        height, width = frame.shape[:2]
+    fps = 1000 * len(durations) / sum(durations) if sum(durations) > 0 else DEFAULT_FPS
+    return VideoInfo(width, height, fps, len(durations))
+
+
+def _part_of(whole, excerpt):
+    """VideoInfo of an excerpt from that of the whole, whose frames have one rate; UserError where it has no frame."""
+    kept = excerpt.numbers(whole.n_frames, whole.fps)
+    if not kept:
+        raise excerpt.is_empty()
+    fps = whole.fps if len(kept) == 1 else whole.fps * (len(kept) - 1) / (kept[-1] - kept[0])
+    return VideoInfo(whole.width, whole.height, fps, len(kept))
 
 
 def read_frames(path, indices=None, size=None, batch_size=32):
@@ -192,47 +207,6 @@ def sample_frames(path, n_samples, size, whole=False):
     return np.concatenate(list(read_frames(path, indices, size)))
 
 
-# ---------------------------------------------------------------------------------------------- writing
-
-
-def write_image(path, frame):
-    """Write uint8 [h, w, 3] as a PNG file. UserError where it cannot be written."""
-    with files.whole(path) as partial:
-        # Runs alone make a file as small as the search for repetitions does, in a quarter of the time.
-        Image.fromarray(frame).save(partial, format="PNG", compress_type=zlib.Z_RLE)
-
-
-def write_video(path, frames, fps):
-    """Write an iterable of uint8 [h, w, 3] as an MP4 file that plays everywhere: H.264, 4:2:0, index in front.
-
-    Odd sizes are made even by repeating the last row or column. UserError where there is no frame or no room.
-    """
-    even = (np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge") for frame in frames)
-
-    def bt709(video):  # without the tags players guess the matrix by the size of the frame, and colours shift
-        video = video.filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER)
-        return video.filter("setparams", color_primaries="bt709", color_trc="bt709")
-
-    # The preset takes half the time of x264's own; files are as small, and the pictures hardly worse.
-    options = {"format": "mp4", "vcodec": "libx264", "preset": "veryfast", "crf": 18, "pix_fmt": "yuv420p"}
-    options["movflags"] = "+faststart"
-    _encode(path, even, fps, bt709, options)
-
-
-def write_gif(path, frames, fps):
-    """Write an iterable of uint8 [h, w, 3] as a GIF file that repeats for ever. UserError as for `write_video`."""
-
-    def palettes(video):  # one for every frame: the best colours, and no need to hold all frames to find a common one
-        if fps > 50:  # browsers play delays below 2/100 s at a fraction of the speed
-            video = video.filter("fps", 50)
-        copies = video.filter_multi_output("split")
-        palette = copies[0].filter("palettegen", stats_mode="single")
-        # An ordered pattern stays where it is from frame to frame; diffused errors would shimmer.
-        return ffmpeg.filter([copies[1], palette], "paletteuse", new=1, dither="bayer", bayer_scale=5)
-
-    _encode(path, frames, fps, palettes, {"format": "gif"})
-
-
 # ---------------------------------------------------------------------------------------------- ffmpeg
 
 
@@ -249,8 +223,11 @@ def _options(path):
 
 def _video(path):
     """The first video stream of a file that is not a cover picture (V), as an ffmpeg-python node."""
+    options = _options(path) | (path.input_options() if isinstance(path, Excerpt) else {})
     # When the picture size changes on the way the filters must not start anew, or `select` would count from 0 again.
-    return ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **_options(path))["V:0"]
+    video = ffmpeg.input(ffmpeg_process.url(path), reinit_filter=0, **options)["V:0"]
+    chosen = path.selection() if isinstance(path, Excerpt) else None
+    return video if chosen is None else video.filter("select", chosen)
 
 
 def _is_jpeg_xl(path):
@@ -281,8 +258,11 @@ def _is_hdr(path):
 def _count_packets(path):
     """The number of packets, nearly always that of the frames, without decoding, and what ffmpeg says against the file.
 
-    0 where nobody knows; the complaint means nothing where there is none. Of a folder it is the number of its pictures.
+    0 where nobody knows, as of an excerpt; the complaint means nothing where there is none. Of a folder it is the
+    number of its pictures.
     """
+    if isinstance(path, Excerpt):
+        return 0, ""
     if os.path.isdir(path):
         return len(pictures.frame_files(path)), ""
     packets = _video(path).output("pipe:", format="framecrc", vcodec="copy")
@@ -292,12 +272,12 @@ def _count_packets(path):
 
 def _decode(path, wanted, size):
     """Generate the frames uint8 [h, w, 3] at the ascending indices `wanted` (None: all), as far as they come."""
-    if os.path.isdir(path):
-        numbered = pictures.frames_of_folder(path, wanted)
-    elif (picture := pictures.open_picture(path)) is not None:
-        numbered = enumerate(pictures.frames(path, picture))
-    else:
+    if not os.path.isdir(path) and pictures.open_picture(path) is None:
         numbered = _video_frames(path, wanted, size)
+    elif isinstance(path, Excerpt):
+        numbered = _excerpted(path, wanted)
+    else:
+        numbered = _pictures(path, wanted)
     kept = None if wanted is None else set(wanted.tolist())
     for k, frame in numbered:
         if kept is None or k in kept:
@@ -306,6 +286,24 @@ def _decode(path, wanted, size):
             yield frame
         if kept is not None and k == wanted[-1]:
             return
+
+
+def _pictures(path, wanted):
+    """Generate (index, frame) of a folder of frames, or of a moving picture, which gives those not wanted, too."""
+    if os.path.isdir(path):
+        return pictures.frames_of_folder(path, wanted)
+    return enumerate(pictures.frames(path, pictures.open_picture(path)))
+
+
+def _excerpted(excerpt, wanted):
+    """`_pictures` of an excerpt, whose frames count from 0."""
+    whole = _probe_pictures(excerpt.path)
+    kept = np.array(excerpt.numbers(whole.n_frames, whole.fps), int)
+    places = np.arange(len(kept)) if wanted is None else wanted[wanted < len(kept)]
+    place_of = dict(zip(kept[places].tolist(), places.tolist(), strict=True))
+    for number, frame in _pictures(excerpt.path, kept[places]):
+        if number in place_of:
+            yield place_of[number], frame
 
 
 def _video_frames(path, wanted, size):
@@ -359,28 +357,3 @@ def _read_ppm(stream):
         if stream.readinto(frame.reshape(-1)) < frame.nbytes:
             return
         yield frame
-
-
-def _encode(path, frames, fps, filters, options):
-    """Send frames uint8 [h, w, 3] through ffmpeg: `filters` turns its input node into the one to store."""
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise UserError(f"{path}: there is no frame to write")
-    height, width = first.shape[:2]
-    rate = Fraction(fps).limit_denominator(1001)  # 29.97003 is 30000/1001
-    source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(rate))
-    with files.whole(path) as partial:
-        graph = filters(source).output(ffmpeg_process.url(partial), **options)
-        with ffmpeg_process.run(path, graph, stdin=subprocess.PIPE) as running:
-            try:
-                for frame in itertools.chain([first], frames):
-                    if frame.shape != first.shape:
-                        raise ValueError(f"frame of shape {frame.shape} among those of {first.shape}")
-                    running.process.stdin.write(np.ascontiguousarray(frame, np.uint8).data)
-                running.process.stdin.close()
-            except BrokenPipeError:  # ffmpeg has ended, and says why
-                pass
-            complaint = running.finish()
-        if running.process.returncode != 0:
-            raise UserError(f"{path}: cannot be written ({complaint})")

@@ -228,7 +228,7 @@ def _is_drawn(clip):
 
 def _draw_clip(clip):
     """Draw a clip and write its video and its truth."""
-    from vision import media
+    from vision import writing
 
     masks = []
 
@@ -237,7 +237,7 @@ def _draw_clip(clip):
             masks.append(frame_masks)
             yield frame
 
-    media.write_video(clip.path, frames(), FPS)
+    writing.write_video(clip.path, frames(), FPS)
     truth = SceneTruth(np.stack(masks, axis=1), _named(clip.scene))
     _save_truth(_truth_path(clip.folder, clip.video_id), truth)
 

@@ -6,7 +6,7 @@ import pytest
 from datasets import davis
 from system.errors import UserError
 from tests.tiny_data import write_davis
-from vision import media
+from vision import writing
 
 HEADER = "clip\tsentence\twords on the mask\n"
 
@@ -66,7 +66,7 @@ def test_masks_that_show_nothing(tmp_path):
     write_davis(tmp_path)
     clip = davis.read(tmp_path)[0]
     for k in range(4):
-        media.write_image(clip.masks / f"{k:05d}.png", np.zeros((48, 64, 3), np.uint8))
+        writing.write_image(clip.masks / f"{k:05d}.png", np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(UserError, match="Annotations/one: every mask is empty"):
         clip.read_masks()
     (clip.masks / "00002.png").write_text("nothing")

@@ -18,7 +18,7 @@ from explain import index_page, page, render
 from explain.explanation import Explanation
 from explain.query import Query
 from tests.browser import assert_heat, drawn, needs_chromium
-from vision import media
+from vision import media, writing
 
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)> \u202ertl & \"quotes\" 🐕"
 N_FRAMES, FPS = 12, 8
@@ -61,7 +61,7 @@ def clip(tmp_path):
     for number, frame in enumerate(frames):
         for bit in range(BITS):
             frame[:16, 16 * bit : 16 * (bit + 1)] = 255 * (number >> bit & 1)
-    media.write_video(tmp_path / "clip.mp4", frames, FPS)
+    writing.write_video(tmp_path / "clip.mp4", frames, FPS)
     return tmp_path / "clip.mp4"
 
 

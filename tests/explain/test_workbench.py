@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import caption_saliency
-from explain import s2vt_captioner, workbench
+from explain import page, s2vt_captioner, workbench
 from system.errors import UserError
 from tests import make_media
 from vision import geometry
@@ -89,7 +89,7 @@ def test_a_clip_is_covered_in_every_frame(bench, explain):
 
 
 def test_a_clip_that_is_too_long_is_not_begun(bench, monkeypatch):
-    monkeypatch.setattr(workbench, "MOST_FRAMES", 6)
+    monkeypatch.setattr(page, "MOST_FRAMES", 6)
     path = bench.new_path("clip.mp4")
     make_media.write_video(path, make_media.noise_frames(7, 48, 64), fps=12)
     with pytest.raises(UserError, match=r"clip\.mp4 has 7 frames, more than 6: give it to visualization\.py"):

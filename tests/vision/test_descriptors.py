@@ -6,7 +6,7 @@ from PIL import Image
 
 import cfg
 from system.errors import UserError
-from vision import descriptors, media
+from vision import descriptors, writing
 
 VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
@@ -24,7 +24,7 @@ def test_captioning_descriptors_by_hand():
 def test_cnn_inputs_of_images_and_videos(tmp_path):
     Image.fromarray(np.full((10, 20, 3), 7, np.uint8)).save(tmp_path / "a.png")
     assert descriptors.cnn_inputs(IMAGES, tmp_path / "a.png", 8).tolist() == np.full((1, 8, 8, 3), 7).tolist()
-    media.write_video(tmp_path / "a.mp4", [np.full((16, 16, 3), 60 * k, np.uint8) for k in range(5)], 5)
+    writing.write_video(tmp_path / "a.mp4", [np.full((16, 16, 3), 60 * k, np.uint8) for k in range(5)], 5)
     levels = descriptors.cnn_inputs(VIDEOS, tmp_path / "a.mp4", 8).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(levels, [0, 120, 240], atol=4)
     middle = descriptors.cnn_inputs(IMAGES, tmp_path / "a.mp4", 8)  # for a captioner of images

@@ -11,7 +11,7 @@ import pytest
 from system.errors import UserError
 from tests import make_media
 from tests.make_media import read
-from vision import ffmpeg_process, media
+from vision import ffmpeg_process, media, writing
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 WHITE = (255, 255, 255)
@@ -115,7 +115,7 @@ def test_short_clips(tmp_path, n_frames):
 )
 def test_names(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    media.write_video(name, make_media.numbered_frames(3), 25)
+    writing.write_video(name, make_media.numbered_frames(3), 25)
     assert os.listdir() == [name]
     assert media.probe(name).n_frames == 3
     assert make_media.numbers(media.sample_frames(name, 3, (8, 8))) == [0, 1, 2]
@@ -165,7 +165,7 @@ def test_formats_and_an_odd_size(tmp_path, name, options):
 
 def test_the_first_real_stream_is_taken(tmp_path):
     cover, film, second = tmp_path / "cover.png", tmp_path / "film.mp4", tmp_path / "second.mp4"
-    media.write_image(cover, np.full((20, 20, 3), 255, np.uint8))
+    writing.write_image(cover, np.full((20, 20, 3), 255, np.uint8))
     make_media.write_video(film, make_media.numbered_frames(4))
     make_media.write_video(second, make_media.numbered_frames(9, 64, 64))
     path = tmp_path / "several.mp4"
@@ -216,7 +216,7 @@ def test_files_without_a_video(tmp_path):
     headless = make_media.write_video(tmp_path / "headless.mp4", make_media.numbered_frames(5))
     make_media.truncate(headless, 0.5)  # the index stands at the end
     make_media.write_audio(tmp_path / "sound.mp3")
-    media.write_image(tmp_path / "cover.png", np.zeros((20, 20, 3), np.uint8))
+    writing.write_image(tmp_path / "cover.png", np.zeros((20, 20, 3), np.uint8))
     cover = ["-i", tmp_path / "cover.png", "-map", 0, "-map", 1, "-c:v", "copy", "-disposition:v", "attached_pic"]
     make_media.write_audio(tmp_path / "album.mp3", *cover)
     make_media.write_audio(tmp_path / "album.mkv")

@@ -9,14 +9,14 @@ from PIL import Image
 from system.errors import UserError
 from tests import make_media
 from tests.make_media import read
-from vision import media, pictures
+from vision import media, pictures, writing
 
 
 def write_folder(folder, frames, pattern="{}.png"):
     """Frames as files whose numbers have no zeros before them, written last to first."""
     folder.mkdir(parents=True)
     for k in reversed(range(len(frames))):
-        media.write_image(folder / pattern.format(k), frames[k])
+        writing.write_image(folder / pattern.format(k), frames[k])
     return folder
 
 
@@ -93,7 +93,7 @@ def test_bad_folders(tmp_path):
     write_folder(tmp_path / "several", frames)
     Image.fromarray(frames[0]).save(tmp_path / "several/3.jpg")
     write_folder(tmp_path / "unnumbered", frames)
-    media.write_image(tmp_path / "unnumbered/cover.png", frames[0])
+    writing.write_image(tmp_path / "unnumbered/cover.png", frames[0])
     reasons = {
         "empty": "a folder without pictures; ",
         "several": r"pictures of several endings \(\.jpg, \.png\)",
@@ -110,14 +110,14 @@ def test_bad_folders(tmp_path):
 
 
 def test_bad_frames_are_named(folder):
-    media.write_image(folder / "7.png", np.zeros((30, 50, 3), np.uint8))
+    writing.write_image(folder / "7.png", np.zeros((30, 50, 3), np.uint8))
     for attempt in (media.probe, read, lambda path: media.sample_frames(path, 12, (8, 8))):
         with pytest.raises(UserError, match=r"7\.png: 50 x 30 pixels, but 0\.png has 48 x 32; the frames .* one size"):
             attempt(folder)
     (folder / "7.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"walk\.v2/7\.png: not a picture that can be read"):
         media.probe(folder)
-    media.write_image(folder / "7.png", make_media.noise_frames(1)[0])
+    writing.write_image(folder / "7.png", make_media.noise_frames(1)[0])
     make_media.truncate(folder / "7.png", 0.5)
     with pytest.raises(UserError, match=r"walk\.v2/7\.png: broken picture"):
         media.probe(folder)

@@ -9,12 +9,12 @@ from PIL import Image
 from system.errors import UserError
 from tests import make_media
 from tests.make_media import read
-from vision import media
+from vision import media, writing
 
 
 def test_write_image(tmp_path):
     frame = make_media.noise_frames(1, 7, 5)[0]
-    media.write_image(tmp_path / "-x.png", frame)
+    writing.write_image(tmp_path / "-x.png", frame)
     np.testing.assert_array_equal(media.read_image(tmp_path / "-x.png"), frame)
 
 
@@ -23,7 +23,7 @@ def test_write_video(tmp_path, n_frames):
     frame = np.zeros((31, 33, 3), np.uint8)
     frame[:, :16], frame[:, 16:] = (200, 30, 60), (20, 90, 220)
     path = tmp_path / "new folder" / "v.mp4"
-    media.write_video(path, (frame for _ in range(n_frames)), 30000 / 1001)
+    writing.write_video(path, (frame for _ in range(n_frames)), 30000 / 1001)
     assert media.probe(path) == (34, 32, pytest.approx(30000 / 1001), n_frames)
     written = read(path).astype(int)
     # Colour is stored at half the resolution, so the edge between the two spreads over a few pixels.
@@ -39,13 +39,13 @@ def test_write_video(tmp_path, n_frames):
 def test_write_gif(tmp_path):
     colours = np.array([[200, 30, 60], [20, 90, 220], [10, 250, 20]], np.uint8)
     frames = np.broadcast_to(colours[:, None, None], (3, 15, 21, 3))
-    media.write_gif(tmp_path / "v.gif", iter(frames), 10)
+    writing.write_gif(tmp_path / "v.gif", iter(frames), 10)
     assert media.kind(tmp_path / "v.gif") == "video"
     assert media.probe(tmp_path / "v.gif") == (21, 15, 10.0, 3)
     np.testing.assert_allclose(read(tmp_path / "v.gif").astype(int), frames, atol=4)
     with Image.open(tmp_path / "v.gif") as picture:
         assert picture.info["loop"] == 0  # for ever
-    media.write_gif(tmp_path / "fast.gif", iter(make_media.numbered_frames(20)), 100)
+    writing.write_gif(tmp_path / "fast.gif", iter(make_media.numbered_frames(20)), 100)
     assert media.probe(tmp_path / "fast.gif").fps == pytest.approx(50)
 
 
@@ -60,12 +60,12 @@ def test_frames_are_asked_for_one_at_a_time(tmp_path):
                 raise KeyError("the caller's own trouble")
 
     with pytest.raises(KeyError, match="own trouble"):
-        media.write_video(tmp_path / "v.mp4", frames(), 25)
+        writing.write_video(tmp_path / "v.mp4", frames(), 25)
     assert waiting == list(range(101))
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("write", [media.write_video, media.write_gif])
+@pytest.mark.parametrize("write", [writing.write_video, writing.write_gif])
 def test_failures_to_write(tmp_path, fake_ffmpeg, write):
     frames = np.zeros((4, 256, 256, 3), np.uint8)
     (tmp_path / "file").touch()
@@ -88,4 +88,4 @@ def test_failures_to_write(tmp_path, fake_ffmpeg, write):
 def test_image_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"x\.png: cannot be written"):
-        media.write_image(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))
+        writing.write_image(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))
