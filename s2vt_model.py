@@ -161,9 +161,13 @@ class S2VT(keras.layers.Layer):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         x = _product(descriptors, factors.embedding) + self.embed_features_b  # [B, N, H]
         x = tf.transpose(_dropout(x, keep_prob, seed), [1, 0, 2])  # [N, B, H]
-        products = _product(x, factors.input_rows) + self.lstm_bias  # [N, B, 4H]
+        return self._read(factors, _product(x, factors.input_rows) + self.lstm_bias)
+
+    def _read(self, factors, products):
+        """The state c, h [B, H] after a sequence of input products [N, B, 4H], from the zero state."""
         inputs = tf.TensorArray(products.dtype, tf.shape(products)[0]).unstack(products)
-        c, h = self._cell(inputs.read(0), tf.zeros_like(x[0]))  # h = 0: nothing to multiply in the first step
+        start = tf.zeros_like(products[0, :, : self.dim_hidden])
+        c, h = self._cell(inputs.read(0), start)  # h = 0: nothing to multiply in the first step
         _, c, h = self._recur(factors, inputs, c, h, first=1)
         return c, h
 
@@ -227,10 +231,34 @@ class S2VT(keras.layers.Layer):
             loss *= tf.gather(caption_weights, places[:, 0])
         return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
 
+    def encode(self, descriptors):
+        """Read descriptors [B, N, D] -> the state c, h [B, H] from which the caption is written."""
+        return self._encode(self._factors(), descriptors)
+
+    def input_products(self, descriptors):
+        """What the gates get from descriptors [..., D], an affine function -> [..., 4H]."""
+        factors = self._factors()
+        x = _product(descriptors, factors.embedding) + self.embed_features_b
+        return _product(x, factors.input_rows) + self.lstm_bias
+
+    def encode_products(self, products):
+        """As `encode`, from the `input_products` of the descriptors [N, B, 4H]."""
+        return self._read(self._factors(), products)
+
+    def logits_after(self, state, caption, places=None):
+        """Logits from the state c, h [B, H] on: caption int [B, L] or [1, L] as forced input -> [B, L, V].
+
+        places: those steps alone, int [P], or [B, P] of each row -> [B, P, V].
+        """
+        factors = self._factors()
+        if places is None:
+            return self._logits(factors, self._decode(factors, state, caption))
+        h = self._decode(factors, state, caption[:, : tf.reduce_max(places) + 1])
+        return self._logits(factors, at_places(h, places))
+
     def logits(self, descriptors, caption):
         """descriptors [B, N, D], caption int [B, L] or [1, L] as forced input -> logits of every step [B, L, V]."""
-        factors = self._factors()
-        return self._logits(factors, self._decode(factors, self._encode(factors, descriptors), caption))
+        return self.logits_after(self.encode(descriptors), caption)
 
     def log_probs(self, descriptors, caption):
         """The whole distribution of every step, log q(v | w_<t): shapes as in `logits`."""
@@ -238,8 +266,12 @@ class S2VT(keras.layers.Layer):
 
     def word_log_probs(self, descriptors, caption):
         """log q(w_t | w_<t) of the given words: descriptors [B, N, D], caption int [B, L] or [1, L] -> [B, L]."""
-        logits = self.logits(descriptors, caption)  # [B, L, V]
-        words = tf.broadcast_to(caption, tf.shape(logits)[:2])  # [B, L]
+        return self.word_log_probs_after(self.encode(descriptors), caption)
+
+    def word_log_probs_after(self, state, caption, places=None):
+        """The same from the state c, h [B, H] on, of all words or of those at `places` (`logits_after`) -> [B, P]."""
+        logits = self.logits_after(state, caption, places)  # [B, P, V]
+        words = at_places(tf.broadcast_to(caption, [tf.shape(logits)[0], tf.shape(caption)[1]]), places)  # [B, P]
         return tf.gather(logits, words, batch_dims=2) - tf.reduce_logsumexp(logits, axis=-1)
 
     def name_scores(self, descriptors):
@@ -372,6 +404,11 @@ class S2VT(keras.layers.Layer):
             ),
         )
         return words, totals / tf.pow(tf.cast(lengths, tf.float32), length_penalty)
+
+
+def at_places(values, places):
+    """Of values [B, L, ...] those at places int [P], or [B, P] of each row -> [B, P, ...]; None: all."""
+    return values if places is None else tf.gather(values, places, axis=1, batch_dims=len(places.shape) - 1)
 
 
 def _until_end(row):

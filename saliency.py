@@ -20,8 +20,8 @@ REACH = 8  # frames to either side that it looks at: four sigmas, where SciPy cu
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _word_log_probs(model, descriptors, word_ids):
-    return model.word_log_probs(descriptors[:, None], word_ids[None])  # [R, T]
+def _word_log_probs(model, descriptors, word_ids, places=None):
+    return model.word_log_probs_after(model.encode(descriptors[:, None]), word_ids[None], places)  # [R, T]
 
 
 @tf.function(autograph=False, reduce_retracing=True)
@@ -37,15 +37,19 @@ def _negative_kl(model, descriptors, word_ids, target_log_probs):
     return tf.reduce_sum(terms, axis=-1)  # [R, T]
 
 
-def _each_alone(model, descriptors, word_ids, target_log_probs=None):
-    """The negative loss of every word when the captioner sees one descriptor: [R, D], [T] -> [R, T]."""
+def _each_alone(model, descriptors, word_ids, target_log_probs=None, places=None):
+    """The negative loss of every word when the captioner sees one descriptor: [R, D], [T] -> [R, T].
+
+    Without a target, of the words at `places` [P] alone, where they are given -> [R, P].
+    """
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
+    places = None if places is None else tf.constant(places, tf.int32)
     at_once = max(1, LOGITS_AT_ONCE // (max(1, len(word_ids)) * model.n_words))
     parts = []
     for start in range(0, len(descriptors), at_once):
         part = tf.constant(np.asarray(descriptors[start : start + at_once], np.float32))
         if target_log_probs is None:
-            parts.append(_word_log_probs(model, part, word_ids).numpy())
+            parts.append(_word_log_probs(model, part, word_ids, places).numpy())
         else:
             parts.append(_negative_kl(model, part, word_ids, tf.constant(target_log_probs)).numpy())
     return np.concatenate(parts)
@@ -63,9 +67,12 @@ def raw_maps(model, grids, word_ids, target_log_probs=None):
     return losses.reshape(n_frames, height, width, -1).transpose(0, 3, 1, 2)
 
 
-def temporal_curve(model, descriptors, word_ids, target_log_probs=None):
-    """Raw saliency of every word at every frame, from pooled descriptors: [F, D], [T] -> float32 [F, T]."""
-    return _each_alone(model, descriptors, word_ids, target_log_probs)
+def temporal_curve(model, descriptors, word_ids, target_log_probs=None, places=None):
+    """Raw saliency of every word at every frame, from pooled descriptors: [F, D], [T] -> float32 [F, T].
+
+    Without a target, of the words at `places` [P] alone, where they are given -> [F, P].
+    """
+    return _each_alone(model, descriptors, word_ids, target_log_probs, places)
 
 
 def full_input_log_probs(model, descriptors, word_ids):

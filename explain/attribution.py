@@ -63,6 +63,10 @@ class Scene(abc.ABC):
         """The gradient of each word's score as a name of the cell [D] -> [T, D]; of a captioner that `names`."""
         raise self.lacks_gradients()
 
+    def asking(self, places):
+        """The same scene, asked for the words at `places` [P] alone, in that order: P instead of T -> Scene."""
+        return _Asking(self, list(places))
+
     @staticmethod
     def lacks_gradients():
         return UserError("this captioner has no gradients: take single_descriptor, leave_one_out or rise")
@@ -79,6 +83,32 @@ class Scene(abc.ABC):
     def as_map(self, values):
         """[T, C] -> [T, Gy, Gx]."""
         return np.asarray(values, np.float32).reshape(-1, *self.shape)
+
+
+class _Asking(Scene):
+    """A scene of which some words alone are asked for."""
+
+    def __init__(self, scene, places):
+        self.scene, self.places = scene, places
+        self.cells, self.blank_cells, self.shape, self.names = scene.cells, scene.blank_cells, scene.shape, scene.names
+
+    def log_q_alone(self, cells, word_ids):
+        return self.scene.log_q_alone(cells, word_ids)[:, self.places]
+
+    def log_q(self, masks, word_ids):
+        return self.scene.log_q(masks, word_ids)[:, self.places]
+
+    def mask_gradients(self, masks, word_ids):
+        return self.scene.mask_gradients(masks, word_ids)[:, self.places]
+
+    def cell_gradients(self, word_ids):
+        return self.scene.cell_gradients(word_ids)[self.places]
+
+    def gradients_alone(self, cell, word_ids):
+        return self.scene.gradients_alone(cell, word_ids)[self.places]
+
+    def name_gradients(self, cell, word_ids):
+        return self.scene.name_gradients(cell, word_ids)[self.places]
 
 
 def _products(slopes, cells):

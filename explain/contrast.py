@@ -8,6 +8,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from s2vt_model import at_places
 from system import console
 from system.errors import UserError
 
@@ -19,10 +20,24 @@ class Contrast:
         self.model, self.n_words = model, model.n_words
         self.others = tf.Variable([0], shape=[None], dtype=tf.int32, trainable=False)  # graphs stay when it changes
 
+    def encode(self, descriptors):
+        return self.model.encode(descriptors)
+
+    def input_products(self, descriptors):
+        return self.model.input_products(descriptors)
+
+    def encode_products(self, products):
+        return self.model.encode_products(products)
+
     def word_log_probs(self, descriptors, caption):
         """log q(w_t | w_<t) - log q(v_t | w_<t): shapes as of S2VT.word_log_probs; the softmax' sums cancel out."""
-        logits = self.model.logits(descriptors, caption)  # [B, L, V]
-        words, others = (tf.broadcast_to(ids, tf.shape(logits)[:2]) for ids in (caption, self.others[None]))  # [B, L]
+        return self.word_log_probs_after(self.encode(descriptors), caption)
+
+    def word_log_probs_after(self, state, caption, places=None):
+        """The same: shapes as of S2VT.word_log_probs_after."""
+        logits = self.model.logits_after(state, caption, places)  # [B, P, V]
+        every = [tf.shape(logits)[0], tf.shape(caption)[1]]
+        words, others = (at_places(tf.broadcast_to(ids, every), places) for ids in (caption, self.others[None]))
         return tf.gather(logits, words, batch_dims=2) - tf.gather(logits, others, batch_dims=2)
 
     def word_name_scores(self, descriptors, word_ids):

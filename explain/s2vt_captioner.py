@@ -4,14 +4,13 @@ import dataclasses
 import functools
 
 import numpy as np
-import tensorflow as tf
 
 import data_loader
 import saliency
-from explain import attribution
 from explain.captioner import GREY, Captioner
 from explain.contrast import Contrast, contrasted
 from explain.query import Query, known_word, parse_sentence, phrase_steps
+from explain.s2vt_scene import S2VTScene
 from system.errors import UserError, outcome
 from vision import descriptors, geometry
 
@@ -25,109 +24,6 @@ SETTINGS = (
     "cnn_precision",
     "precision",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class S2VTScene(attribution.Scene):
-    """A picture as the captioner `model` sees it: its cells and those of a grey picture, float32 [Gy, Gx, D].
-
-    N descriptors that the captioner reads. levels: of the captioner's pyramid (data_loader.as_sequence).
-    """
-
-    model: object
-    grid: np.ndarray
-    blank: np.ndarray
-    levels: tuple = ()
-    names: bool = False
-
-    @property
-    def shape(self):
-        return self.grid.shape[:2]
-
-    @property
-    def cells(self):
-        return self.grid.reshape(-1, self.grid.shape[-1]).astype(np.float32)
-
-    @property
-    def blank_cells(self):
-        return self.blank.reshape(-1, self.grid.shape[-1]).astype(np.float32)
-
-    @functools.cached_property
-    def reading(self):
-        """How the sequence that the captioner reads comes from the cells: [N, C], sequence = reading @ cells."""
-        n_cells = self.grid.shape[0] * self.grid.shape[1]
-        one_hot = np.eye(n_cells, dtype=np.float32).reshape(*self.grid.shape[:2], n_cells)
-        return tf.constant(data_loader.as_sequence(one_hot, self.levels))
-
-    def log_q_alone(self, cells, word_ids):
-        return saliency.temporal_curve(self.model, cells, word_ids)
-
-    def log_q(self, masks, word_ids):
-        return np.concatenate([part.numpy() for part in self._under(masks, word_ids, _masked_log_probs)])
-
-    def mask_gradients(self, masks, word_ids):
-        at_once = max(1, attribution.MASKS_AT_ONCE // len(word_ids))
-        return np.concatenate([part.numpy() for part in self._under(masks, word_ids, _mask_gradients, at_once)])
-
-    def _under(self, masks, word_ids, function, at_once=attribution.MASKS_AT_ONCE):
-        """Generate what a function of this scene and some masks [m, C] gives, part after part."""
-        word_ids, masks = _ids(word_ids), np.asarray(masks, np.float32)
-        cells, blank = tf.constant(self.cells), tf.constant(self.blank_cells)
-        for part in np.split(masks, range(at_once, len(masks), at_once)):
-            yield function(self.model, cells, blank, self.reading, tf.constant(part), word_ids)
-
-    def cell_gradients(self, word_ids):
-        return _cell_gradients(self.model, tf.constant(self.cells), self.reading, _ids(word_ids)).numpy()
-
-    def gradients_alone(self, cell, word_ids):
-        return _cell_gradients(self.model, tf.constant(cell[None]), tf.ones([1, 1]), _ids(word_ids))[:, 0].numpy()
-
-    def name_gradients(self, cell, word_ids):
-        return _naming_gradients(self.model, tf.constant(cell[None]), _ids(word_ids)).numpy()
-
-
-def _ids(word_ids):
-    return tf.constant(np.asarray(word_ids), tf.int32)
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _masked_log_probs(model, cells, blank, reading, masks, word_ids):
-    sequences = reading @ blank + tf.einsum("nc,mc,cd->mnd", reading, masks, cells - blank)  # [M, N, D]
-    return model.word_log_probs(sequences, word_ids[None])  # [M, T]
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _mask_gradients(model, cells, blank, reading, masks, word_ids):
-    """The gradient of each word's log q by the mask, at every one of `masks` [M, C] -> [M, T, C]."""
-    n_words = tf.size(word_ids)
-    copies = tf.repeat(masks, n_words, axis=0)  # [M * T, C]: each copy is asked for one word
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        log_q = tf.reshape(_masked_log_probs(model, cells, blank, reading, copies, word_ids), [-1, n_words, n_words])
-        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
-    return tf.reshape(tape.gradient(total, copies), [-1, n_words, tf.shape(masks)[1]])
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _cell_gradients(model, cells, reading, word_ids):
-    """The gradient of each word's log q by the cells -> [T, C, D]."""
-    n_words = tf.size(word_ids)
-    copies = tf.repeat(cells[None], n_words, axis=0)  # [T, C, D]
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        log_q = model.word_log_probs(tf.einsum("nc,tcd->tnd", reading, copies), word_ids[None])  # [T, T]
-        total = tf.reduce_sum(tf.linalg.diag_part(log_q))
-    return tape.gradient(total, copies)
-
-
-@tf.function(autograph=False, reduce_retracing=True)
-def _naming_gradients(model, cell, word_ids):
-    """The gradient of each word's score as a name of the cell [1, D] -> [T, D]."""
-    copies = tf.repeat(cell, tf.size(word_ids), axis=0)  # [T, D]
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        total = tf.reduce_sum(model.word_name_scores(copies, word_ids))
-    return tape.gradient(total, copies)
 
 
 @functools.lru_cache(maxsize=4)

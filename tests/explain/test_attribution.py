@@ -1,6 +1,5 @@
 """Every method on a captioner of random weights, and on words that have nothing to do with the picture."""
 
-import dataclasses
 import types
 
 import numpy as np
@@ -10,7 +9,7 @@ import scipy.ndimage
 import data_loader
 import s2vt_model
 import saliency
-from explain import attribution, s2vt_captioner
+from explain import attribution, s2vt_scene
 
 WORDS = [2, 3, 4]
 
@@ -37,7 +36,7 @@ def blind(captioner):
 def scene(request, captioner):
     rng = np.random.default_rng(1)
     grid, blank = rng.normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    return s2vt_captioner.S2VTScene(captioner, grid, blank, request.param)
+    return s2vt_scene.S2VTScene(captioner, grid, blank, request.param)
 
 
 def log_q(scene, grid):
@@ -68,8 +67,17 @@ def test_shape_and_determinism(scene, name):
 def test_a_word_that_ignores_the_picture_has_no_map(blind, name):
     rng = np.random.default_rng(1)
     grid, blank = rng.normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    maps = attribution.METHODS[name](s2vt_captioner.S2VTScene(blind, grid, blank), WORDS)
+    maps = attribution.METHODS[name](s2vt_scene.S2VTScene(blind, grid, blank), WORDS)
     assert not saliency.normalize_linear(maps[None]).any()
+
+
+@pytest.mark.parametrize("places", [[1], [2, 0]])
+@pytest.mark.parametrize("name", attribution.METHODS)
+def test_some_words_alone_have_the_maps_that_they_have_among_all(scene, name, places):
+    maps = attribution.METHODS[name](scene, WORDS)[places]
+    for asking in (scene.asking(places), attribution.Scene.asking(scene, places)):  # the network's own way, and any
+        np.testing.assert_allclose(attribution.METHODS[name](asking, WORDS), maps, atol=1e-5)
+    assert scene.places is None
 
 
 def test_leave_one_out_by_its_definition(scene):
@@ -121,7 +129,8 @@ def test_naming_linear_by_differences(scene):
 
 def test_best_asks_for_names_where_they_were_learnt(scene):
     by_sentence = attribution.best(scene, WORDS)
-    by_both = attribution.best(dataclasses.replace(scene, names=True), WORDS)
+    naming = s2vt_scene.S2VTScene(scene.model, scene.grid, scene.blank, scene.levels, names=True)
+    by_both = attribution.best(naming, WORDS)
     sigma = [0, 4 * attribution.SURROUNDINGS, 3 * attribution.SURROUNDINGS]
     by_name = scipy.ndimage.gaussian_filter(attribution.naming_linear(scene, WORDS), sigma, mode="constant")
     np.testing.assert_allclose(by_both, by_sentence + by_name, atol=1e-5)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import s2vt_model
 import saliency
 from data_loader import Vocabulary
-from explain import attribution, contrast, query, render, s2vt_captioner
+from explain import attribution, contrast, query, render, s2vt_scene
 from system.errors import UserError
 from tests import captioners
 
@@ -31,15 +32,12 @@ def asked(captioner):
     return asked
 
 
-class InTheirPlace:
+class InTheirPlace(contrast.Contrast):
     """The captioner asked for log q of the other words after the same words as before."""
 
-    def __init__(self, model):
-        self.model, self.n_words = model, model.n_words
-
-    def word_log_probs(self, descriptors, caption):
-        log_q = tf.gather(self.model.log_probs(descriptors, caption), OTHERS, axis=-1)  # [B, T, T]
-        return tf.linalg.diag_part(log_q)
+    def word_log_probs_after(self, state, caption, places=None):
+        log_q = tf.nn.log_softmax(self.model.logits_after(state, caption))  # [B, T, V]
+        return s2vt_model.at_places(tf.linalg.diag_part(tf.gather(log_q, OTHERS, axis=-1)), places)
 
     def word_name_scores(self, descriptors, word_ids):
         return tf.linalg.diag_part(tf.gather(self.model.name_scores(descriptors), OTHERS, axis=1))
@@ -60,7 +58,7 @@ def test_a_method_that_is_linear_in_log_q_gives_the_difference_of_its_maps(capti
     grid, blank = np.random.default_rng(2).normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
     method = attribution.METHODS[name]
     maps, word, other = (
-        method(s2vt_captioner.S2VTScene(model, grid, blank, names=names), WORDS)
+        method(s2vt_scene.S2VTScene(model, grid, blank, names=names), WORDS)
         for model in (asked, captioner, InTheirPlace(captioner))
     )
     np.testing.assert_allclose(maps, word - other, atol=1e-4)
@@ -70,7 +68,7 @@ def test_a_method_that_is_linear_in_log_q_gives_the_difference_of_its_maps(capti
 
 def test_grad_cam_weighs_channels_by_the_difference(asked):
     grid, blank = np.random.default_rng(2).normal(0, 1, (2, 4, 3, 5)).astype(np.float32)
-    maps = attribution.METHODS["grad_cam"](s2vt_captioner.S2VTScene(asked, grid, blank), WORDS)
+    maps = attribution.METHODS["grad_cam"](s2vt_scene.S2VTScene(asked, grid, blank), WORDS)
     assert maps[0].max() > 0 and maps.min() == 0 and abs(maps[1]).max() < 1e-6
 
 

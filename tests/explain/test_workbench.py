@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import caption_saliency
-from explain import page, s2vt_captioner, workbench
+from explain import page, s2vt_scene, workbench
 from system.errors import UserError
 from tests import make_media
 from vision import geometry
@@ -63,7 +63,7 @@ def test_covering_is_the_mask_of_equation_10(bench, explain, rectangle):
     cells, saved = sight.cells[0], captioner.saved
     box = [side / of for side, of in zip(sight.box, (60, 90) * 2, strict=True)]
     covered = geometry.shares_covered(rectangle, box, *cells.shape[:2])
-    scene = s2vt_captioner.S2VTScene(saved.model, cells, grey, saved.config.pyramid_levels)
+    scene = s2vt_scene.S2VTScene(saved.model, cells, grey, saved.config.pyramid_levels)
     expected = scene.log_q([np.ones(covered.size), 1 - covered.ravel()], query.ids)  # [2, T]
     assert answer["words"] == ["a", "dog", "runs"]
     np.testing.assert_allclose(answer["log_q"], expected, atol=0.01)  # what is read is of 16 bits
