@@ -48,7 +48,7 @@ def partial_name(path):
 
 
 @contextlib.contextmanager
-def _told(path):
+def told(path):
     """What the system refuses while a file is written becomes a UserError that names the file."""
     try:
         yield
@@ -69,7 +69,7 @@ def whole(path):
     UserError where the system refuses to write.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_name(path)
         try:
@@ -82,7 +82,7 @@ def whole(path):
 
 def append_line(path, line):
     """Add a line to a text file in UTF-8; half a line that a killed run left stays one. UserError as from `whole`."""
-    with _told(path), open(path, "ab+") as file:
+    with told(path), open(path, "ab+") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else f"\n{line}"
@@ -95,7 +95,7 @@ def writable_folder(path):
     UserError where nothing can be written into it.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -111,7 +111,7 @@ def whole_folder(path):
     """
     path = Path(path)
     partial = partial_name(path)
-    with _told(path):
+    with told(path):
         partial.mkdir(parents=True)
         try:
             yield partial
@@ -176,7 +176,7 @@ def locked(folder, what):
     The lock ends with the process, however that ends.
     """
     folder = Path(folder)
-    with _told(folder):
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
     with open(folder / LOCK, "ab") as file:
