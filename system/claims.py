@@ -28,7 +28,6 @@ from system.errors import UserError
 
 CLAIMS = ".claims"  # the file in a folder whose bytes are locked
 TAKEN = errno.EAGAIN, errno.EACCES  # what a system says of a byte that another process has locked
-NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS  # .. and a file system that has no locks
 POLL = 0.5  # seconds between two looks at what others work on
 SLURM = "SLURM_ARRAY_TASK_"
 
@@ -93,7 +92,7 @@ class Claims:
         except OSError as error:
             if error.errno in TAKEN:
                 return False
-            if error.errno not in NO_LOCKS:
+            if error.errno not in files.NO_LOCKS:
                 raise UserError(f"{self.path}: cannot be locked ({error.strerror})") from None
             self._has_locks = False
             print(
