@@ -142,6 +142,7 @@ def preprocess(config, media, retry_failures=False):
     old = {media_id for media_id in lacking if before.get(media_id) is not None and not retry_failures}
     missing = [media_id for media_id in lacking if media_id not in old]
     if not missing and not config.cnn_weights:
+        files.remove_partials(stored.folder)
         return Outcome(0, {media_id: before[media_id] for media_id in lacking}, len(old))
     extractor = descriptors.load_cnn(config)
     n_stored, since = 0, {}  # what is noted from now on, here and by others
@@ -175,6 +176,7 @@ def preprocess(config, media, retry_failures=False):
                     work.release(medium.id)
                     n_stored += 1
                     progress.update()
+        files.remove_partials(stored.folder)  # of those that died meanwhile
     noted = {**before, **since, **stored.noted.news()}
     failures = {media_id: noted[media_id] for media_id in lacking if noted.get(media_id) is not None}
     return Outcome(n_stored, failures, len(old))
