@@ -15,7 +15,7 @@ from system import arrays, files
 from system.errors import UserError
 
 FAILURES = "failures.jsonl"
-REGIONS = ".regions.npy"  # how the names of files of single regions end
+WHOLE, REGIONS, MIRRORED = ".npy", ".regions.npy", ".mirrored.npy"  # how the names of stored files end
 CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
 
@@ -40,7 +40,7 @@ class Store:
         return folder / f"{own_id}{ending}"
 
     def path(self, media_id):
-        return self._file(media_id, ".npy")
+        return self._file(media_id, WHOLE)
 
     def regions_path(self, media_id):
         """Where the sampled regions of a video lie, for training on single regions."""
@@ -48,16 +48,20 @@ class Store:
 
     def mirrored_path(self, media_id):
         """Where the descriptors of an image's mirror image lie."""
-        return self._file(media_id, ".mirrored.npy")
+        return self._file(media_id, MIRRORED)
+
+    def _endings(self):
+        """How the names of the files end that stage 1 stores for a medium."""
+        endings = [WHOLE]
+        if self.config.media == "video" and self.config.single_region_share > 0:
+            endings.append(REGIONS)
+        if self.config.flip_probability > 0:
+            endings.append(MIRRORED)
+        return endings
 
     def paths(self, media_id):
         """Every file that stage 1 stores for a medium."""
-        paths = [self.path(media_id)]
-        if self.config.media == "video" and self.config.single_region_share > 0:
-            paths.append(self.regions_path(media_id))
-        if self.config.flip_probability > 0:
-            paths.append(self.mirrored_path(media_id))
-        return paths
+        return [self._file(media_id, ending) for ending in self._endings()]
 
     def is_complete(self, media_id):
         """Whether every file that stage 1 stores for a medium is there."""
@@ -68,11 +72,15 @@ class Store:
 
         Without `for_training` the descriptors of the medium as a whole suffice.
         """
-        present = {}  # folder -> the names in it
-        for one in (self, *self.more.values()):
-            present[one.folder] = set(os.listdir(one.folder)) if one.folder.is_dir() else set()
-        needed = self.paths if for_training else lambda media_id: [self.path(media_id)]
-        return {name for name in media_ids if all(path.name in present[path.parent] for path in needed(name))}
+        present = {}  # data set, "" for the own one -> the names in its folder
+        for source, one in {"": self, **self.more}.items():
+            present[source] = set(os.listdir(one.folder)) if one.folder.is_dir() else set()
+        endings, complete = self._endings() if for_training else [WHOLE], set()
+        for media_id in media_ids:
+            source, _, own_id = media_id.rpartition("/")
+            if all(own_id + ending in present[source] for ending in endings):
+                complete.add(media_id)
+        return complete
 
     # Reading
 
