@@ -60,6 +60,13 @@ def _descriptor(path):
         return _opened[path]
 
 
+def _tell(text):
+    """Print a line on stderr, above a progress bar that may be there."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
 class Claims:
     """What this process works on in a folder that other processes may work in; as a context manager it lets go.
 
@@ -95,10 +102,9 @@ class Claims:
             if error.errno not in files.NO_LOCKS:
                 raise UserError(f"{self.path}: cannot be locked ({error.strerror})") from None
             self._has_locks = False
-            print(
+            _tell(
                 f"{self.path.parent}: its file system has no locks, so that several processes would do the same here; "
-                "give each a --shard of its own",
-                file=sys.stderr,
+                "give each a --shard of its own"
             )
         return True
 
@@ -128,7 +134,7 @@ class Claims:
         Each is to be used up, and all its names released, before the next one is asked for: that waits for others, who
         may be waiting for this process. RuntimeError where names are still held then.
         """
-        names = list(names)
+        names, told = list(names), False
         while names:
             others = []  # what other processes work on
             claimed = self._claimed(names, is_done, others)
@@ -138,6 +144,9 @@ class Claims:
             if others and self.held:
                 raise RuntimeError(f"waiting for others with {len(self.held)} names claimed")
             if len(others) == len(names):
+                if not told:
+                    _tell(f"waiting for other processes: they work on {len(others)}, such as {others[0]}")
+                told = True
                 time.sleep(POLL)
             names = others
 

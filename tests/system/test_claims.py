@@ -47,7 +47,8 @@ sys.stdin.read()
 def started(code, *arguments):
     """A Python process that runs the code; killed at the end, if it still runs."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, **pipes, text=True) as process:
         try:
             yield process
         finally:
@@ -139,6 +140,7 @@ def test_what_a_killed_worker_had_is_done_by_another(tmp_path):
             assert quick.poll() is None and not (tmp_path / "video0").exists()
             slow.kill()
             assert quick.wait(60) == 0
+            assert quick.stderr.read() == "waiting for other processes: they work on 1, such as video0\n"
     names = [name for name, _ in begun(tmp_path)]
     assert sorted(names) == sorted([*NAMES, "video0"]) and names[-1] == "video0"
     assert all((tmp_path / name).exists() for name in NAMES)
