@@ -178,8 +178,8 @@ def preprocess(config, media, retry_failures=False):
                     progress.update()
         files.remove_partials(stored.folder)  # of those that died meanwhile
     noted = {**before, **since, **stored.noted.news()}
-    failures = {media_id: noted[media_id] for media_id in lacking if noted.get(media_id) is not None}
-    return Outcome(n_stored, failures, len(old))
+    failures = {name: noted[name] for name in lacking if noted.get(name) is not None and not stored.is_complete(name)}
+    return Outcome(n_stored, failures, len(old & failures.keys()))
 
 
 def make_demo(folder):

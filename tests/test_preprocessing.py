@@ -124,23 +124,23 @@ def test_what_is_complete_is_no_failure_whatever_is_noted(demo):
 
 
 def test_what_another_process_has_done_meanwhile_is_not_done_again(demo, monkeypatch):
-    """Between the look at the folder and the claim it has stored v0, and noted v2 as a failure."""
+    """Between the look at the folder and the claim it has stored v0, v3 too, and noted v2 as a failure."""
     preprocess(VIDEOS)
     stored = store.Store(VIDEOS)
     array = stored.load("v0")
     for path in (*stored.paths("v0"), *stored.paths("v2"), stored.noted.path):
         path.unlink()
-    load = MeanColour
+    stored.noted.note("v3", "not tried again here")
 
     def meanwhile(*_):
-        for path in stored.paths("v0"):
+        for path in (*stored.paths("v0"), *stored.paths("v3")):
             np.save(path, array)
         stored.noted.note("v2", "no luck")
-        return load()
+        return MeanColour()
 
     monkeypatch.setattr(cnn, "load", meanwhile)
-    n_stored, failures, _ = preprocess(VIDEOS)
-    assert n_stored == 0 and failures.keys() == {"v1", "v2", "v3"} and failures["v2"] == "no luck"
+    n_stored, failures, n_old = preprocess(VIDEOS)
+    assert (n_stored, n_old) == (0, 0) and failures.keys() == {"v1", "v2"} and failures["v2"] == "no luck"
 
 
 def test_without_patience_a_file_is_a_failure_with_that_reason(demo, fake_ffmpeg):
