@@ -96,6 +96,7 @@ class Descriptors:
     saliency_input_size: int | None = setting(None, PIXELS)  # larger: finer maps; None: as for captioning
     image_geometry: str = setting("whole", one_of("crop", "whole"))  # the reference's central square; or squashed
     n_sampled_frames: int = setting(26, between(1, 10_000))
+    ffmpeg_patience: int = setting(60, between(1, 86_400))  # seconds without a frame, then a file counts as broken
     cnn_precision: str = setting("float32", PRECISION)  # "bfloat16": quicker where the processor has it
     descriptor_dtype: str = setting("float16", one_of("float16", "float32"))
     pyramid: str | None = None  # "4,1": a captioner of images reads their grid averaged to 4 x 4 cells, then to one

@@ -4,12 +4,17 @@
     python preprocessing.py --dataset Flickr8k COCO PASCAL1k        (to train on all three; the recipe is Flickr8k's)
     python preprocessing.py --dataset MSR-VTT --set cnn=efficientnet_lite0
     python preprocessing.py --dataset MSR-VTT --set cnn_weights=inception_v3.weights.h5
+    python preprocessing.py --dataset MSR-VTT --shard 2/8           (the second of eight parts)
 
 One .npy a medium, under DATA/descriptors/<data set>/: a video's 26 frames, each pooled over the CNN's last grid
 [26, D]; an image's grid [8, 8, D]. Where training is to see single regions too (single_region_share, as for Demo), a
 video has a second file with some of its regions. A second run computes only what is missing. A file that cannot be
-read is recorded in `failures.json` there, with the reason, and the rest goes on. Demo is generated first, if it is not
-there. Of several data sets each has its own folder, with what the recipe of the first asks for.
+read is noted in `failures.jsonl` there, with the reason, and the rest goes on; a later run tries it again only with
+--retry_failures. Demo is generated first, if it is not there. Of several data sets each has its own folder, with what
+the recipe of the first asks for.
+
+Any number of processes, on one machine or on many that share the folder, do the work of one: each takes what no other
+one has claimed, and what a killed one had is done by another.
 """
 
 import argparse
@@ -19,22 +24,25 @@ import itertools
 import shlex
 import time
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
 import cfg
 from datasets import annotations, store
-from system import console, device, errors
+from system import claims, console, device, errors, files
 from system.errors import UserError
 from vision import descriptors
 
-FRAMES_AT_ONCE = 32  # through the CNN
-DECODERS = 2  # threads that decode ahead of the CNN
+FRAMES_AHEAD = 64  # decoded ahead of the CNN, or more where a medium has more
+DECODERS = 2  # threads that decode
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cfg.add_arguments(parser, several=True)
+    claims.add_arguments(parser)
+    parser.add_argument("--retry_failures", action="store_true", help="try again what earlier runs could not read")
     device.add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -56,7 +64,7 @@ def decoded_ahead(config, media, size):
             return told
 
     waiting = iter(media)
-    n_ahead = DECODERS + 2 * FRAMES_AT_ONCE // (config.n_sampled_frames if config.media == "video" else 1)
+    n_ahead = DECODERS + FRAMES_AHEAD // (config.n_sampled_frames if config.media == "video" else 1)
     with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
         pending = collections.deque(
             (medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, n_ahead)
@@ -67,17 +75,35 @@ def decoded_ahead(config, media, size):
             pending.extend((medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, 1))
 
 
-def batched(decoded):
-    """Group (medium, inputs) into lists with about FRAMES_AT_ONCE frames for the CNN."""
-    batch, n_frames = [], 0
+def through_cnn(extractor, decoded):
+    """Yield (medium, grids [n, Gy, Gx, D]) for (medium, CNN inputs [n, size, size, 3]), in their order.
+
+    Frames go through the CNN so many at a time, always: the processor's library computes by the size of a batch, and
+    what comes out for a medium must not depend on which others there are. The last batch is filled up.
+    """
+    n_at_once, waiting = extractor.frames_at_once, collections.deque()  # of (medium, number of its frames)
+    frames, grids = [], []  # of the media that wait: those that the CNN has not seen yet, and what came of the others
+
+    def see():
+        batch = np.stack(frames[:n_at_once] + frames[:1] * (n_at_once - len(frames)))
+        grids.extend(extractor(batch)[: len(frames)])
+        del frames[:n_at_once]
+
+    def ready():
+        while waiting and len(grids) >= waiting[0][1]:
+            medium, n_frames = waiting.popleft()
+            yield medium, np.stack(grids[:n_frames])
+            del grids[:n_frames]
+
     for medium, inputs in decoded:
-        batch.append((medium, inputs))
-        n_frames += len(inputs)
-        if n_frames >= FRAMES_AT_ONCE:
-            yield batch
-            batch, n_frames = [], 0
-    if batch:
-        yield batch
+        waiting.append((medium, len(inputs)))
+        frames.extend(inputs)
+        while len(frames) >= n_at_once:
+            see()
+        yield from ready()
+    if frames:
+        see()
+    yield from ready()
 
 
 def write(stored, medium, grids):
@@ -94,66 +120,94 @@ def write(stored, medium, grids):
         stored.write(path, array)
 
 
-def preprocess(config, media):
-    """Store the descriptors of those media that lack them -> (number stored, dict of id -> reason).
+class Outcome(NamedTuple):
+    """What a run of stage 1 on a data set leaves."""
 
-    media: a dict of id -> annotations.Medium. Those that could not be read are also written to `failures.json` beside
-    the descriptors.
+    n_stored: int  # media, by this process
+    failures: dict  # id -> reason: the media that have no descriptors
+    n_old: int  # of them noted by earlier runs, and not tried again
+
+
+def preprocess(config, media, retry_failures=False):
+    """Store the descriptors of those media that lack them and that no other process works on -> Outcome.
+
+    media: a dict of id -> annotations.Medium. At the end each has its descriptors or is noted as a failure, whichever
+    process has seen to that.
     """
     from tqdm import tqdm
 
     stored = store.Store(config)
-    missing = [medium for medium in media.values() if not stored.is_complete(medium.id)]
-    failures = {}
+    complete, before = stored.complete(media), stored.noted.news()
+    lacking = [media_id for media_id in media if media_id not in complete]
+    old = {media_id for media_id in lacking if before.get(media_id) is not None and not retry_failures}
+    missing = [media_id for media_id in lacking if media_id not in old]
     if not missing and not config.cnn_weights:
-        stored.forget_failures()  # of a run that was killed before it noted them, or of another one
-        return 0, failures
+        files.remove_partials(stored.folder)
+        return Outcome(0, {media_id: before[media_id] for media_id in lacking}, len(old))
     extractor = descriptors.load_cnn(config)
-    stored.prepare(extractor)
-    progress = tqdm(total=len(media), initial=len(media) - len(missing), unit="media", desc=config.dataset)
+    n_stored, since = 0, {}  # what is noted from now on, here and by others
 
-    def readable():
-        for medium, inputs in decoded_ahead(config, missing, extractor.input_size):
+    def is_done(media_id):
+        """Whether another process has stored it meanwhile, or could not read it."""
+        since.update(stored.noted.news())
+        done = since.get(media_id) is not None or stored.is_complete(media_id)
+        progress.update(done)
+        return done
+
+    def readable(claimed):
+        for medium, inputs in decoded_ahead(config, map(media.get, claimed), extractor.input_size):
             if isinstance(inputs, Exception):
-                failures[medium.id] = str(inputs)
+                stored.noted.note(medium.id, str(inputs))
+                work.release(medium.id)
                 progress.update()
             else:
                 yield medium, inputs
 
-    with progress:
-        for batch in batched(readable()):
-            grids = extractor(np.concatenate([inputs for _, inputs in batch]))  # [frames, Gy, Gx, D]
-            ends = np.cumsum([len(inputs) for _, inputs in batch])[:-1]
-            for (medium, _), own_grids in zip(batch, np.split(grids, ends), strict=True):
-                write(stored, medium, own_grids)
-                progress.update()
-    stored.write_failures(failures)
-    return len(missing) - len(failures), failures
+    with claims.Claims(files.writable_folder(stored.folder)) as work:
+        for _ in work.take([store.CNN_FILE], lambda _: False):  # or two processes with other weights could both begin
+            stored.prepare(extractor)
+        progress = tqdm(total=len(media), initial=len(media) - len(missing), unit="media", desc=config.dataset)
+        with progress:
+            for claimed in work.rounds(missing, is_done):
+                for medium, grids in through_cnn(extractor, readable(claimed)):
+                    write(stored, medium, grids)
+                    if before.get(medium.id) is not None:
+                        stored.noted.note(medium.id, None)
+                    work.release(medium.id)
+                    n_stored += 1
+                    progress.update()
+        files.remove_partials(stored.folder)  # of those that died meanwhile
+    noted = {**before, **since, **stored.noted.news()}
+    failures = {name: noted[name] for name in lacking if noted.get(name) is not None and not stored.is_complete(name)}
+    return Outcome(n_stored, failures, len(old & failures.keys()))
 
 
 def make_demo(folder):
-    """Generate the Demo data set where it is not there."""
+    """Generate the Demo data set where it is not there; where another process does so, wait for it."""
     from datasets.demo import clips
 
     if not clips.is_complete(folder):
-        clips.generate(folder)
+        with claims.Claims(files.writable_folder(folder)) as work:
+            for _ in work.take(["Demo"], lambda _: clips.is_complete(folder)):
+                clips.generate(folder)
 
 
-def report(config, n_stored, failures, seconds):
+def report(config, outcome, shard, seconds):
     """Print what came out of a data set."""
-    print(
-        f"{config.dataset}: {n_stored} media stored in {seconds:.0f} s, {len(failures)} failures; "
-        f"descriptors: {config.descriptors_dir}"
-    )
-    for media_id, reason in list(failures.items())[:5]:
+    part = f", shard {shard}" if shard.count > 1 else ""
+    done = f"{outcome.n_stored} media stored in {seconds:.0f} s, {len(outcome.failures)} failures"
+    print(f"{config.dataset}{part}: {done}; descriptors: {config.descriptors_dir}")
+    for media_id, reason in list(outcome.failures.items())[:5]:
         print(f"  {media_id}: {console.shown(reason, errors.MOST_OF_A_WORD)}")
-    if failures:
-        print(f"  all reasons: {store.Store(config).failures_path}")
+    if outcome.failures:
+        print(f"  all reasons: {store.Store(config).noted.path}")
+    if outcome.n_old:
+        print(f"  {outcome.n_old} of them failed in earlier runs, and were not tried again: --retry_failures does")
 
 
 def main(argv=None):
     args = parse_args(argv)
-    config = cfg.from_arguments(args)
+    config, shard = cfg.from_arguments(args), claims.shard_from(args)
     configs = [config.of(source) for source in config.sources]
     for one in configs:
         if one.dataset == "Demo":
@@ -162,9 +216,9 @@ def main(argv=None):
     device.start_tensorflow(args.gpu)
     for one, found in zip(configs, media, strict=True):
         start = time.perf_counter()
-        n_stored, failures = preprocess(one, found)
-        report(one, n_stored, failures, time.perf_counter() - start)
-        if len(failures) == len(found) > 0:
+        outcome = preprocess(one, {media_id: found[media_id] for media_id in shard.of(found)}, args.retry_failures)
+        report(one, outcome, shard, time.perf_counter() - start)
+        if len(outcome.failures) == len(found) > 0:
             raise UserError(f"none of the {len(found)} media of {one.dataset} could be read, for the reasons above")
     print("next: " + shlex.join(["python", "run_s2vt.py", "--dataset", *args.dataset, "--train", *_flags(args.set)]))
 

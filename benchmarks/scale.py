@@ -1,14 +1,18 @@
-"""How time and memory of saliency grow: with frames, words, vocabulary and grid.
+"""How time and memory grow: of saliency with frames, words, vocabulary and grid; of a folder with its files.
 
     python benchmarks/scale.py            (or: make bench-scale; some ten minutes on two cores)
+    python benchmarks/scale.py files      (some parts only)
 
 Frames: `visualization.py` on clips of 30 to 3,000 frames, a process each, with a small captioner (H 256, V 2,000) and
-EfficientNet-lite0; words, vocabulary and grid: `saliency.raw_maps` at the paper's size on 8 frames.
+EfficientNet-lite0; maps, by words, vocabulary and grid: `saliency.raw_maps` at the paper's size on 8 frames. Files: the
+stored descriptors of so many media in one folder, as they are, and dealt out to 256 folders by a hash.
 """
 
 import argparse
+import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ow
 
 import bench
 
-from system import device, errors
+from system import arrays, device, errors
 
 
 def frames():
@@ -55,19 +59,74 @@ def maps(n_words=bench.WORDS, vocabulary=bench.V, cells=8):
     return bench.take_turns({"maps": lambda: saliency.raw_maps(model, grids, ids)}, 3)["maps"]
 
 
+def files(n_media, n_folders):
+    """What is done with the stored descriptors of so many media, dealt out to folders: yields (what, seconds)."""
+    import cfg
+    from datasets import store
+    from system import claims, files
+
+    ids, array = [f"video{k}" for k in range(n_media)], np.zeros((26, 8), np.float16)
+    some = np.random.default_rng(0).choice(ids, 1000)
+    with tempfile.TemporaryDirectory() as folder:
+        stored = store.Store(cfg.override(cfg.DATASETS["MSR-VTT"], [f"descriptors_root={folder}"]))
+        paths = {name: stored.path(name) for name in ids}
+        if n_folders > 1:
+            part = {name: f"{claims.number_of(name) % n_folders:x}" for name in ids}
+            paths = {name: path.parent / part[name] / path.name for name, path in paths.items()}
+        works = {
+            "written": lambda: [stored.write(path, array) for path in paths.values()],
+            "listed": lambda: [names for *_, names in os.walk(folder)],
+            "1,000 of them read": lambda: [arrays.read(paths[name]) for name in some],
+        }
+        if n_folders == 1:
+            works |= {
+                "`is_complete` of each": lambda: [stored.is_complete(name) for name in ids],
+                "`complete` of all": lambda: stored.complete(ids),
+                "claimed and let go": lambda: list(claims.Claims(stored.folder).take(ids, lambda _: False)),
+                "looked through for partial files": lambda: files.remove_partials(stored.folder),
+            }
+        for what, work in works.items():
+            start = time.perf_counter()
+            work()
+            yield what, time.perf_counter() - start
+
+
 def main():
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ["frames", "maps", "files"]
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)} (default: all)")
+    args = parser.parse_args()
+    if odd := set(args.parts) - set(parts):
+        parser.error(f"no part {min(odd)}; the parts are {', '.join(parts)}")
+    for part in args.parts or parts:
+        {"frames": print_frames, "maps": print_maps, "files": print_files}[part]()
+
+
+def print_files():
+    print("| media | folders | | seconds |\n|---|---|---|---|")
+    for n_media in (1_000, 10_000, 100_000):
+        for n_folders in (1, 256):
+            for what, seconds in files(n_media, n_folders):
+                print(f"| {n_media:,} | {n_folders} | {what} | {seconds:.3f} |", flush=True)
+
+
+def print_frames():
     device.start_tensorflow()
     print("| | | seconds | peak memory, GiB |\n|---|---|---|---|")
     for n_frames, seconds, memory in frames():
         print(f"| frames | {n_frames} | {seconds:.1f} | {memory:.2f} |", flush=True)
+
+
+def print_maps():
+    device.start_tensorflow()
+    print("| | | seconds |\n|---|---|---|")
     for what, name, values in (
         ("words", "n_words", (3, 6, 12, 24)),
         ("vocabulary", "vocabulary", (5000, 10000, 20000, 50000)),
         ("grid, cells a side", "cells", (8, 12, 16)),
     ):
         for value in values:
-            print(f"| {what} | {value} | {maps(**{name: value}):.2f} | |", flush=True)
+            print(f"| {what} | {value} | {maps(**{name: value}):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,17 @@ stored.load("video7")    # [N, D] of a video, [Gy, Gx, D] of an image
 """
 
 import collections
-import contextlib
+import os
 
 import numpy as np
 
 from data_loader import as_sequence
+from datasets.failures import Failures
 from system import arrays, files
 from system.errors import UserError
 
-FAILURES = "failures.json"
-REGIONS = ".regions.npy"  # how the names of files of single regions end
+FAILURES = "failures.jsonl"
+WHOLE, REGIONS, MIRRORED = ".npy", ".regions.npy", ".mirrored.npy"  # how the names of stored files end
 CNN_FILE = "cnn.json"  # beside the descriptors: which CNN made them
 
 
@@ -27,7 +28,7 @@ class Store:
     def __init__(self, config):
         self.config = config
         self.folder = config.descriptors_dir
-        self.failures_path = self.folder / FAILURES
+        self.noted = Failures(self.folder / FAILURES)
         self._forms = {}  # of what was read first: its path and shape
         self.more = {source: Store(config.of(source)) for source in config.sources[1:]}
 
@@ -39,7 +40,7 @@ class Store:
         return folder / f"{own_id}{ending}"
 
     def path(self, media_id):
-        return self._file(media_id, ".npy")
+        return self._file(media_id, WHOLE)
 
     def regions_path(self, media_id):
         """Where the sampled regions of a video lie, for training on single regions."""
@@ -47,20 +48,39 @@ class Store:
 
     def mirrored_path(self, media_id):
         """Where the descriptors of an image's mirror image lie."""
-        return self._file(media_id, ".mirrored.npy")
+        return self._file(media_id, MIRRORED)
+
+    def _endings(self):
+        """How the names of the files end that stage 1 stores for a medium."""
+        endings = [WHOLE]
+        if self.config.media == "video" and self.config.single_region_share > 0:
+            endings.append(REGIONS)
+        if self.config.flip_probability > 0:
+            endings.append(MIRRORED)
+        return endings
 
     def paths(self, media_id):
         """Every file that stage 1 stores for a medium."""
-        paths = [self.path(media_id)]
-        if self.config.media == "video" and self.config.single_region_share > 0:
-            paths.append(self.regions_path(media_id))
-        if self.config.flip_probability > 0:
-            paths.append(self.mirrored_path(media_id))
-        return paths
+        return [self._file(media_id, ending) for ending in self._endings()]
 
     def is_complete(self, media_id):
         """Whether every file that stage 1 stores for a medium is there."""
         return all(path.exists() for path in self.paths(media_id))
+
+    def complete(self, media_ids, for_training=True):
+        """Those of the ids that are complete -> set; by one listing of the folder, not by a look at every file.
+
+        Without `for_training` the descriptors of the medium as a whole suffice.
+        """
+        present = {}  # data set, "" for the own one -> the names in its folder
+        for source, one in {"": self, **self.more}.items():
+            present[source] = set(os.listdir(one.folder)) if one.folder.is_dir() else set()
+        endings, complete = self._endings() if for_training else [WHOLE], set()
+        for media_id in media_ids:
+            source, _, own_id = media_id.rpartition("/")
+            if all(own_id + ending in present[source] for ending in endings):
+                complete.add(media_id)
+        return complete
 
     # Reading
 
@@ -114,9 +134,8 @@ class Store:
         return own
 
     def failures(self):
-        """The media that stage 1 could not read: dict of id -> reason."""
-        path = self.failures_path
-        found = files.read_table(path, "the media that preprocessing.py could not read") if path.exists() else {}
+        """The media that stage 1 could not read, whether or not it could since: dict of id -> reason."""
+        found = self.noted.all()
         for source, other in self.more.items():
             found |= {f"{source}/{own_id}": reason for own_id, reason in other.failures().items()}
         return found
@@ -132,11 +151,7 @@ class Store:
                 f"a split of {self.config.data_dir} has no media: training needs a train and a validate split"
             )
         failures = self.failures()
-        present = {
-            medium.id
-            for medium in media
-            if (self.is_complete(medium.id) if for_training else self.path(medium.id).exists())
-        }
+        present = self.complete((medium.id for medium in media), for_training)
         missing = [medium.id for medium in media if medium.id not in present and medium.id not in failures]
         if missing:
             raise UserError(
@@ -154,7 +169,7 @@ class Store:
     # Writing
 
     def prepare(self, extractor):
-        """Make the folder ready for the descriptors of a CNN (vision.cnn.Extractor), and note its weights there.
+        """Note in the folder whose descriptors it has, those of a CNN (vision.cnn.Extractor).
 
         UserError where it holds descriptors of a CNN with other weights.
         """
@@ -164,25 +179,10 @@ class Store:
                 f"{self.folder} holds descriptors of {self.config.cnn} with other weights ({stored}, not "
                 f"{extractor.weights_id}): move the folder away, or use those weights"
             )
-        files.writable_folder(self.folder)
-        files.write_json(self.folder / CNN_FILE, {"cnn": self.config.cnn, "weights_id": extractor.weights_id})
+        if stored is None:
+            files.write_json(self.folder / CNN_FILE, {"cnn": self.config.cnn, "weights_id": extractor.weights_id})
 
     def write(self, path, array):
         """Store an array under one of the `paths`, whole or not at all."""
         with files.whole(path) as partial:
             np.save(partial, array)
-
-    def forget_failures(self):
-        """Note that every medium could be read, where something else is noted, and the folder may be written into."""
-        with contextlib.suppress(UserError):
-            try:
-                is_noted = self.failures_path.exists() and not self.failures()
-            except UserError:  # damaged
-                is_noted = False
-            if not is_noted:
-                files.writable_folder(self.folder)
-                self.write_failures({})
-
-    def write_failures(self, failures):
-        """Note the media that could not be read, instead of what was noted: dict of id -> reason."""
-        files.write_json(self.failures_path, failures)

@@ -1,6 +1,7 @@
 """Text files read, and files and folders written whole or not at all: beside their final name, then renamed."""
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -21,18 +22,23 @@ PARTIAL = ".partial"
 LOCK = ".lock"
 MOST_OF_A_NAME = 255  # bytes, on every file system in use
 FULL = 1 << 20  # bytes: a disk with less is full
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 A_DAY = 24 * 3600  # seconds
+NO_LOCKS = errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS  # what a file system says that has no locks
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half of a letter beyond the 16 bits of JSON's escapes
 
 
 @functools.cache
 def _place():
-    """Where process ids mean what they mean here: this host and, in a container, its own table of processes."""
-    try:
+    """Where process ids mean what they mean here: this host and, in a container, its own table of processes.
+
+    Hosts may be called alike, and tables are numbered alike everywhere; the start of a host's system is its own.
+    """
+    start = table = None
+    with contextlib.suppress(OSError):  # not on Linux
+        start = BOOT_ID.read_text().strip()
         table = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:  # not on Linux
-        table = 0
-    return f"{zlib.crc32(f'{socket.gethostname()} {table}'.encode()):08x}"
+    return f"{zlib.crc32(f'{socket.gethostname()} {start} {table}'.encode()):08x}"
 
 
 def partial_name(path):
@@ -48,7 +54,7 @@ def partial_name(path):
 
 
 @contextlib.contextmanager
-def _told(path):
+def told(path):
     """What the system refuses while a file is written becomes a UserError that names the file."""
     try:
         yield
@@ -69,7 +75,7 @@ def whole(path):
     UserError where the system refuses to write.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = partial_name(path)
         try:
@@ -81,9 +87,17 @@ def whole(path):
 
 
 def append_line(path, line):
-    """Add a line to a text file in UTF-8; half a line that a killed run left stays one. UserError as from `whole`."""
-    with _told(path), open(path, "ab+") as file:
-        if file.tell():
+    """Add a line to a text file in UTF-8, to which other processes and machines may add; UserError as from `whole`.
+
+    It is written in one piece, while nobody else writes; half a line that a killed run left stays one.
+    """
+    with told(path), open(path, "ab+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)  # until it is closed, which is after all is written
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else f"\n{line}"
         file.write(f"{line}\n".encode(errors="backslashreplace"))
@@ -95,7 +109,7 @@ def writable_folder(path):
     UserError where nothing can be written into it.
     """
     path = Path(path)
-    with _told(path):
+    with told(path):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
@@ -111,7 +125,7 @@ def whole_folder(path):
     """
     path = Path(path)
     partial = partial_name(path)
-    with _told(path):
+    with told(path):
         partial.mkdir(parents=True)
         try:
             yield partial
@@ -176,7 +190,7 @@ def locked(folder, what):
     The lock ends with the process, however that ends.
     """
     folder = Path(folder)
-    with _told(folder):
+    with told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOCK).touch()
     with open(folder / LOCK, "ab") as file:

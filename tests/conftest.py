@@ -32,6 +32,20 @@ def no_java(monkeypatch):
     monkeypatch.setattr(testing.caption_scores, "meteor", missing)
 
 
+@pytest.fixture
+def fake_ffmpeg(tmp_path, monkeypatch):
+    """A function that puts a shell script in the place of ffmpeg."""
+    from vision import ffmpeg_process
+
+    def install(script):
+        program = tmp_path / "ffmpeg"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(ffmpeg_process, "ffmpeg_exe", lambda: str(program))
+
+    return install
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless chromium; without one (browser.needs_chromium) nobody asks for it."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -17,16 +18,17 @@ VIDEOS = cfg.override(cfg.DATASETS["Demo"], ["n_sampled_frames=3"])
 IMAGES = cfg.override(cfg.DATASETS["Flickr8k"], ["flip_probability=0"])
 
 
-def preprocess(config):
-    return preprocessing.preprocess(config, annotations.read_media(config))
+def preprocess(config, **options):
+    return preprocessing.preprocess(config, annotations.read_media(config), **options)
 
 
 class MeanColour:
     """A CNN of one idea: the mean colour of each quarter of the picture, a 2 x 2 grid with D = 3."""
 
-    input_size, weights_id = 8, "mean-colour"
+    input_size, weights_id, frames_at_once = 8, "mean-colour", 4
 
     def __call__(self, frames):
+        assert len(frames) == self.frames_at_once  # or what comes out may depend on the others in the batch
         return frames.reshape(-1, 2, 4, 2, 4, 3).mean(axis=(2, 4)).astype(np.float32)  # [n, 2, 2, 3]
 
 
@@ -49,11 +51,11 @@ def demo(tmp_path, monkeypatch):
 
 
 def test_broken_and_missing_media_are_recorded_and_the_rest_goes_on(demo):
-    stored, failures = preprocess(VIDEOS)
-    assert stored == 2
+    stored, failures, n_old = preprocess(VIDEOS)
+    assert (stored, n_old) == (2, 0)
     assert set(failures) == {"v1", "v3"}
     assert "v3.mp4" in failures["v3"]
-    assert json.loads((VIDEOS.descriptors_dir / "failures.json").read_text()) == failures
+    assert store.Store(VIDEOS).failures() == failures
     array = store.Store(VIDEOS).load("v2")
     assert (array.dtype, array.shape) == (np.float16, (3, 3))
     np.testing.assert_allclose(array.astype(float), np.repeat([[80], [120], [160]], 3, axis=1), atol=4)
@@ -86,9 +88,8 @@ def test_a_second_run_does_only_what_is_missing(demo):
     kept, lost = (store.Store(VIDEOS).path(name) for name in ("v0", "v2"))
     before = kept.stat().st_mtime_ns
     lost.unlink()
-    (demo / "videos/v1.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())  # mended
-    stored, failures = preprocess(VIDEOS)
-    assert (stored, set(failures)) == (2, {"v3"})
+    stored, failures, n_old = preprocess(VIDEOS)
+    assert (stored, set(failures), n_old) == (1, {"v1", "v3"}, 2)
     assert lost.exists()
     assert kept.stat().st_mtime_ns == before
     without = dataclasses.replace(VIDEOS, single_region_share=0.0)
@@ -97,19 +98,73 @@ def test_a_second_run_does_only_what_is_missing(demo):
     assert preprocess(VIDEOS)[0] == 1
 
 
-def test_where_nothing_is_missing_the_failures_are_those_of_now(demo):
-    """A run can be killed after its last medium, before it notes them."""
+def mend(demo, media_id):
+    (demo / f"videos/{media_id}.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())
+
+
+def test_failures_are_tried_again_where_that_is_asked_for(demo, monkeypatch):
+    failures = preprocess(VIDEOS).failures
+    mend(demo, "v1")
+    monkeypatch.setattr(descriptors, "cnn_inputs", None)  # nothing is decoded
+    assert preprocess(VIDEOS) == (0, failures, 2)
+    monkeypatch.undo()
+    monkeypatch.chdir(demo.parents[1])
+    monkeypatch.setattr(cnn, "load", lambda *_: MeanColour())
+    stored, failures, n_old = preprocess(VIDEOS, retry_failures=True)
+    assert (stored, set(failures), n_old) == (1, {"v3"}, 0)
+    store.Store(VIDEOS).path("v1").unlink()
+    assert preprocess(VIDEOS)[:1] == (1,)  # it is no failure any more
+
+
+def test_what_is_complete_is_no_failure_whatever_is_noted(demo):
+    preprocess(VIDEOS)
+    store.Store(VIDEOS).noted.note("v0", "broken")
+    stored, failures, n_old = preprocess(VIDEOS)
+    assert (stored, set(failures), n_old) == (0, {"v1", "v3"}, 2)
+
+
+def test_what_another_process_has_done_meanwhile_is_not_done_again(demo, monkeypatch):
+    """Between the look at the folder and the claim it has stored v0, v3 too, and noted v2 as a failure."""
+    preprocess(VIDEOS)
+    stored = store.Store(VIDEOS)
+    array = stored.load("v0")
+    for path in (*stored.paths("v0"), *stored.paths("v2"), stored.noted.path):
+        path.unlink()
+    stored.noted.note("v3", "not tried again here")
+
+    def meanwhile(*_):
+        for path in (*stored.paths("v0"), *stored.paths("v3")):
+            np.save(path, array)
+        stored.noted.note("v2", "no luck")
+        return MeanColour()
+
+    monkeypatch.setattr(cnn, "load", meanwhile)
+    n_stored, failures, n_old = preprocess(VIDEOS)
+    assert (n_stored, n_old) == (0, 0) and failures.keys() == {"v1", "v2"} and failures["v2"] == "no luck"
+
+
+def test_without_patience_a_file_is_a_failure_with_that_reason(demo, fake_ffmpeg):
     for number in (1, 3):
-        (demo / f"videos/v{number}.mp4").write_bytes((demo / "videos/v0.mp4").read_bytes())
-    assert preprocess(VIDEOS) == (4, {})
-    failures = VIDEOS.descriptors_dir / "failures.json"
-    assert json.loads(failures.read_text()) == {}
-    for left in (None, '{"v1": "broken"}', ""):
-        failures.unlink()
-        if left is not None:
-            failures.write_text(left)
-        assert preprocess(VIDEOS) == (0, {})
-        assert json.loads(failures.read_text()) == {}
+        mend(demo, f"v{number}")
+    fake_ffmpeg("exec sleep 60")
+    start = time.monotonic()
+    config = cfg.override(VIDEOS, ["ffmpeg_patience=1"])
+    outcome = preprocess(config)
+    assert time.monotonic() - start < 30
+    assert set(outcome.failures) == {"v0", "v1", "v2", "v3"}
+    assert all("ffmpeg gave nothing for 1 s, and was ended" in reason for reason in outcome.failures.values())
+
+
+def test_batches_are_full_and_everyone_gets_its_own():
+    """Of media of 1 to 9 frames; what the CNN sees is told by the number of its frame."""
+    rng = np.random.default_rng(0)
+    decoded = [(name, rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)) for name, n in enumerate((1, 3, 9, 1, 4, 2))]
+    for some in (decoded, decoded[:1], decoded[:0]):
+        found = list(preprocessing.through_cnn(MeanColour(), iter(some)))
+        assert [name for name, _ in found] == [name for name, _ in some]
+        for (_, inputs), (_, grids) in zip(some, found, strict=True):
+            expected = inputs.reshape(-1, 2, 4, 2, 4, 3).mean(axis=(2, 4)).astype(np.float32)
+            np.testing.assert_array_equal(grids, expected)
 
 
 def test_descriptors_of_other_weights_are_not_mixed(demo, monkeypatch):

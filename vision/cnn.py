@@ -215,6 +215,11 @@ class Extractor:
 
         self._forward = forward
 
+    @property
+    def frames_at_once(self):
+        """How many frames go through the network together."""
+        return max(min(CHUNK, PIXELS_AT_ONCE // self.input_size**2), 1)
+
     def at(self, input_size):
         """The same CNN for frames of `input_size` pixels a side -> Extractor; UserError where that is no whole grid."""
         other = copy.copy(self)
@@ -230,9 +235,9 @@ class Extractor:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3):
             raise ValueError(f"frames must be uint8 [n, {size}, {size}, 3], not {frames.dtype} {list(frames.shape)}")
         grids = np.empty((len(frames), *self.grid, self.dim), np.float32)  # [n, Gy, Gx, D]
-        chunk = max(min(CHUNK, PIXELS_AT_ONCE // size**2), 1)
-        for start in range(0, len(frames), chunk):
-            grids[start : start + chunk] = self._forward(frames[start : start + chunk])
+        for start in range(0, len(frames), self.frames_at_once):
+            some = slice(start, start + self.frames_at_once)
+            grids[some] = self._forward(frames[some])
         return grids
 
 

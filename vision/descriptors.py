@@ -3,7 +3,7 @@
 import numpy as np
 
 from system.errors import UserError
-from vision import cnn, geometry, media
+from vision import cnn, ffmpeg_process, geometry, media
 
 N_REGIONS = 128  # of a video, stored for training on single regions
 SCALES = (1, 2, 4)  # of a CNN that looks in several sizes: its cells a side, in those of captioning
@@ -30,12 +30,14 @@ def cnn_inputs(config, path, size, whole=False):
     """What the CNN sees of a medium for captioning: uint8 [n, size, size, 3].
 
     An image under the configured geometry; of a video n_sampled_frames evenly spaced frames, or the middle one for a
-    captioner of images. UserError where the file cannot be read; with `whole` also where a video is cut off.
+    captioner of images. UserError where the file cannot be read, also for want of patience (ffmpeg_patience); with
+    `whole` also where a video is cut off.
     """
-    if media.kind(path) == "image":
-        return geometry.fit(media.read_image(path), config.image_geometry, size)[None]
-    n_frames = config.n_sampled_frames if config.media == "video" else 1
-    return media.sample_frames(path, n_frames, (size, size), whole)
+    with ffmpeg_process.patience(config.ffmpeg_patience):
+        if media.kind(path) == "image":
+            return geometry.fit(media.read_image(path), config.image_geometry, size)[None]
+        n_frames = config.n_sampled_frames if config.media == "video" else 1
+        return media.sample_frames(path, n_frames, (size, size), whole)
 
 
 def captioning_descriptors(config, grids):

@@ -1,7 +1,9 @@
 """ffmpeg as a process: which one, how it is started, and what it says when it fails."""
 
 import contextlib
+import contextvars
 import functools
+import math
 import os
 import re
 import resource
@@ -14,7 +16,8 @@ from pathlib import Path
 from system.errors import UserError
 
 CUT_OFF = ("partial file", "File ended prematurely")  # what ffmpeg says of a file that ends before its index does
-PATIENCE = 60  # seconds
+PATIENCE = 60  # seconds, unless `patience` says otherwise
+READS = 1000  # times the size of its file: an ffmpeg that reads more than that goes round in circles
 MOST_BYTES = 1400 << 20  # of memory, for what it decodes
 NO_MEMORY = "Cannot allocate memory"
 MEANINGS = {
@@ -24,6 +27,17 @@ MEANINGS = {
     "not on whitelist": "no video by itself: sound, an unknown kind of still, or a list of other files, not followed",
     "No such filter: 'zscale'": "high dynamic range, which this ffmpeg cannot bring to the usual one: it has no zscale",
 }
+_asked_patience = contextvars.ContextVar("seconds")
+
+
+@contextlib.contextmanager
+def patience(seconds):
+    """Context manager: an ffmpeg that is started in it, by this thread, may give nothing for so long."""
+    before = _asked_patience.set(seconds)
+    try:
+        yield
+    finally:
+        _asked_patience.reset(before)
 
 
 @functools.cache
@@ -47,12 +61,14 @@ def ffmpeg_exe():
 class _Running:
     """A running ffmpeg: what it gives out, read with patience, and what it says when it fails.
 
-    A damaged file can make it run for ever. Where nothing comes for PATIENCE seconds while we wait, it is killed; but
-    not where it went on reading its input meanwhile, as what merely takes its time does.
+    A damaged file can make it run for ever. Where nothing comes for `patience` seconds while we wait, it is killed;
+    but not where it went on reading its input meanwhile, as what merely takes its time does, and no more than READS
+    times.
     """
 
     def __init__(self, path, process, limited):
-        self.process, self._limited = process, limited
+        self.process, self._limited, self._patience = process, limited, _asked_patience.get(PATIENCE)
+        self._most_read = READS * os.path.getsize(path) if limited and os.path.isfile(path) else math.inf
         self._path, self._complaint, self._gave_up, self._lacks_memory = path, None, False, False
         self._waiting_since, self._over = None, threading.Event()
         self._threads = [threading.Thread(target=one, daemon=True) for one in (self._listen, self._watch)]
@@ -71,9 +87,9 @@ class _Running:
         n_read, read_at = None, 0
         while not self._over.wait(1):
             waiting_since, now_read, now = self._waiting_since, self._n_read(), time.monotonic()
-            if now_read != n_read:
+            if now_read != n_read and now_read <= self._most_read:
                 n_read, read_at = now_read, now
-            if waiting_since is not None and now - max(waiting_since, read_at) >= PATIENCE:
+            if waiting_since is not None and now - max(waiting_since, read_at) >= self._patience:
                 self._gave_up = True
                 self.process.kill()
                 return
@@ -107,7 +123,7 @@ class _Running:
         """
         status = self._patiently(self.process.wait)
         if self._gave_up:
-            raise UserError(f"{self._path}: ffmpeg gave nothing for {PATIENCE} s, and was ended")
+            raise UserError(f"{self._path}: ffmpeg gave nothing for {self._patience} s, and was ended")
         self._threads[0].join()
         self.check()
         if status < 0:
@@ -155,13 +171,14 @@ def describe(path, **options):
     """
     command = [ffmpeg_exe(), "-nostdin", "-hide_banner"]
     command += [str(part) for name, value in options.items() for part in (f"-{name}", value)]
+    seconds = _asked_patience.get(PATIENCE)
     process = _start([*command, "-i", url(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     with process:
         try:
-            return process.communicate(timeout=PATIENCE)[1].decode(errors="replace")
+            return process.communicate(timeout=seconds)[1].decode(errors="replace")
         except subprocess.TimeoutExpired:
             process.kill()
-            raise UserError(f"{path}: ffmpeg said nothing for {PATIENCE} s, and was ended") from None
+            raise UserError(f"{path}: ffmpeg said nothing for {seconds} s, and was ended") from None
 
 
 def _start(command, limited=True, **pipes):

@@ -7,22 +7,22 @@ SIGKILL comes at a random moment of a stage. Then the stage is run again, to its
 missing, nothing left over, and everything has to be what an unbroken run makes, bit for bit. In the same way SIGKILL
 comes in the middle of the n-th write, for every n up to the end of a run; and the n-th write fails (no space left, or
 an error of the device): the script has to end with one line and status 2, and a run after that has to make everything
-good. At last the stage runs twice at once: each has to do its work or to say in one line who does it.
+good. Then the stage runs twice at once: each has to do its work or to say in one line who does it. At last three
+processes share the work of stage 1, and any of them are killed: the others have to do all of it, and nothing twice.
 """
 
 import argparse
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.crash import server, stages
+from tests.crash import server, sharing, stages
 from tests.crash.failing_writes import count_writes, die_at_write, fail_write
+from tests.crash.runs import compared, end, ended, finish, line_is_missing, note, run, said
 
-PATIENCE = 300  # seconds: a run that takes longer hangs
 TWO = "by another process", "has a checkpoint already"  # what the second of two runs says that cannot both do the work
 
 
@@ -33,60 +33,9 @@ def parse_args():
     parser.add_argument("--kills", type=int, default=50, help="of each stage")
     parser.add_argument("--writes", type=int, default=10**6, help="at most so many writes of each stage")
     parser.add_argument("--pairs", type=int, default=10, help="how often each stage runs twice at once")
+    parser.add_argument("--shared", type=int, default=20, help="kills of processes that share the work of stage 1")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def end(child):
-    """SIGKILL for a child and all that it has started."""
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-
-def ended(child):
-    """Wait for a child, as long as PATIENCE -> exit status, None where it hung."""
-    status = server.wait(child, PATIENCE)
-    if status is None:
-        end(child)
-    return status
-
-
-def run(command, folder, before=None):
-    """A run to its end -> exit status, None where it hung."""
-    return ended(server.start(command, folder, before))
-
-
-def said(folder, name="said.txt"):
-    return (Path(folder) / name).read_text(errors="replace")
-
-
-def compared(folder, stage, expected):
-    """What is wrong with the results, None where they are those of the unbroken run."""
-    found = stages.results(folder, stage)
-    if left := [name for name in found if ".partial-" in name]:
-        return f"left over: {left[0]}"
-    if missing := expected.keys() - found.keys():
-        return f"missing: {min(missing)}"
-    if more := found.keys() - expected.keys():
-        return f"not of an unbroken run: {min(more)}"
-    different = [name for name in expected if found[name] != expected[name]]
-    return f"other content: {different[0]}" if different else None
-
-
-def finish(stage, folder, expected):
-    """Run a stage again after its end came too soon -> what is wrong, or None."""
-    command = stage.next_command(folder)
-    if command and (status := run(command, folder)) != 0:
-        return f"the run after it ended with {status}: {said(folder)[-300:]}"
-    return compared(folder, stage, expected)
-
-
-def note(problem, where):
-    """[a line] for a problem, told at once; [] for None."""
-    if problem is None:
-        return []
-    print(f"{where}: {problem}", flush=True)
-    return [f"{where}: {problem}"]
 
 
 def kill_sweep(stage, ready, workplace, seconds, expected, n_kills, chance):
@@ -103,14 +52,6 @@ def kill_sweep(stage, ready, workplace, seconds, expected, n_kills, chance):
         n_killed += 1
         problems += note(finish(stage, folder, expected), f"{stage.name}, kill {k} after {moment:.2f} s")
     return n_killed, problems
-
-
-def line_is_missing(status, folder, name="said.txt", words=("error: ",)):
-    """What is wrong with the end of a run that could not do its work, None for a line a medium and status 2."""
-    told = said(folder, name)
-    if status == 0 or (status == 2 and any(one in told for one in words) and "Traceback" not in told):
-        return None
-    return f"status {status}: {said(folder, name)[-300:]}"
 
 
 def write_sweep(stage, ready, workplace, expected, most):
@@ -174,6 +115,9 @@ def main():
                 lost = killed, dead, failed, paired
                 done = n_killed, n_writes, n_writes, args.pairs
                 cells = [f"{n} ({len(problems)})" for n, problems in zip(done, lost, strict=True)]
+                if stage.name == "preprocessing":
+                    n_shared, shared = sharing.kill_workers(ready, workplace, args.shared, chance)
+                    n_lost += len(shared)
                 rows.append((stage.name, len(expected), f"{seconds:.1f}", *cells))
                 print(*rows[-1], flush=True)
                 n_lost += sum(map(len, lost))
@@ -183,6 +127,8 @@ def main():
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         print(f"| {' | '.join(map(str, row))} |")
+    if "preprocessing" in args.stages:
+        print(f"\nThree processes at once on stage 1, of which some were killed: {n_shared} kills ({len(shared)})")
     sys.exit(1 if n_lost else 0)
 
 

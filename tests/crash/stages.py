@@ -5,6 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
+from datasets import store
+from datasets.failures import Failures
 from tests import tiny_data
 
 SMALL_CNN = ["cnn=efficientnet_lite0", "cnn_input_size=64", "saliency_input_size=64"]  # 2 x 2 cells
@@ -91,6 +93,7 @@ def prepare(folder):
     from data_loader import Vocabulary
 
     tiny_data.write_msr_vtt(folder / "DATA/MSR_VTT")
+    (folder / "DATA/MSR_VTT/TrainValVideo/video4.mp4").write_bytes(b"no video")
     (folder / "DATA/COCO").mkdir(parents=True)
     tiny_data.write_coco(folder / "DATA/COCO")
     (folder / "DATA/sentences.txt").write_text("a red square\nthe square is blue\n")
@@ -111,7 +114,9 @@ def results(folder, stage):
             if path.is_file() and not VOLATILE & set(own.parts):
                 found[str(own)] = path.read_bytes()
     for name, content in found.items():
-        if name.endswith("scores.txt"):
+        if name.endswith(store.FAILURES):  # lines in whatever order, half ones among them
+            found[name] = Failures(folder / name).all()
+        elif name.endswith("scores.txt"):
             found[name] = json.loads(content.splitlines()[-1])
         elif name.startswith("scored/") and name.endswith(".json"):
             found[name] = {key: value for key, value in json.loads(content).items() if not key.endswith("seconds")}

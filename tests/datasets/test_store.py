@@ -88,7 +88,8 @@ def test_cnn_weights_id():
 
 def write_failures(*ids, config=VIDEOS):
     config.descriptors_dir.mkdir(parents=True, exist_ok=True)
-    (config.descriptors_dir / "failures.json").write_text(json.dumps(dict.fromkeys(ids, "no video in it")))
+    for media_id in ids:
+        store.Store(config).noted.note(media_id, "no video in it")
 
 
 def test_usable_media_leaves_recorded_failures_out():
@@ -142,7 +143,7 @@ def test_usable_media_of_several_data_sets():
     assert stored.usable([*MEDIA, *ADDED]) == [*MEDIA, ADDED[0]]
     write_failures("v0", "v1", "v2", config=OTHER)
     (OTHER.descriptors_dir / "v0.npy").unlink()
-    message = f"could read none of the 3 media; {OTHER.descriptors_dir}/failures.json says why$"
+    message = f"could read none of the 3 media; {OTHER.descriptors_dir}/failures.jsonl says why$"
     with pytest.raises(UserError, match=message):
         stored.usable([*MEDIA, *ADDED])
 
@@ -163,16 +164,31 @@ def test_usable_media_refuses_a_split_without_any():
     with pytest.raises(UserError, match="a split of DATA/MSR_VTT has no media: training needs a train and a validate"):
         store.Store(VIDEOS).usable([])
     write_failures("v0", "v1", "v2")
-    with pytest.raises(UserError, match=r"could read none of the 3 media; .*/failures.json says why"):
-        store.Store(VIDEOS).usable(MEDIA)
-    (VIDEOS.descriptors_dir / "failures.json").write_text("{")
-    with pytest.raises(UserError, match=r"failures.json is not valid JSON .*: expected the media that preprocessing"):
+    with pytest.raises(UserError, match=r"could read none of the 3 media; .*/failures.jsonl says why"):
         store.Store(VIDEOS).usable(MEDIA)
 
 
-@pytest.mark.parametrize("name, read", [("failures.json", "failures"), ("cnn.json", "cnn_weights_id")])
-def test_notes_of_another_form_are_told(name, read):
+def test_notes_of_another_form_are_told():
     VIDEOS.descriptors_dir.mkdir(parents=True)
-    (VIDEOS.descriptors_dir / name).write_text("[1]")
-    with pytest.raises(UserError, match=f"{name} holds no table: expected"):
-        getattr(store.Store(VIDEOS), read)()
+    (VIDEOS.descriptors_dir / "cnn.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"cnn\.json holds no table: expected"):
+        store.Store(VIDEOS).cnn_weights_id()
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        (VIDEOS, {"v0", "v1"}),
+        (dataclasses.replace(VIDEOS, single_region_share=0.5), {"v1"}),
+        (BOTH, {"v0", "v1", "Demo/v1"}),
+    ],
+)
+def test_what_is_complete_is_what_every_file_is_there_of(config, expected):
+    """By one listing of the folder as by a look at each file."""
+    stored, ids = store.Store(config), ["v0", "v1", "v2", "v", *(["Demo/v0", "Demo/v1"] if config.more_sources else [])]
+    assert stored.complete(ids) == set()  # there is no folder yet
+    write_descriptors(VIDEOS, MEDIA[:2])
+    write_descriptors(OTHER, MEDIA[1:])
+    np.save(stored.regions_path("v1"), np.zeros((3, 4)))
+    assert stored.complete(ids) == {media_id for media_id in ids if stored.is_complete(media_id)} == expected
+    assert stored.complete(ids, for_training=False) == expected | {"v0"}

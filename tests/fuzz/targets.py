@@ -265,7 +265,7 @@ def _write_descriptors(folder):
     stored.folder.mkdir(parents=True)
     for k in range(2):
         np.save(stored.path(f"v{k}"), np.ones((3, 4), np.float16) * k)
-    stored.write_failures({"v2": "no video in it"})
+    stored.noted.note("v2", "no video in it")
     (stored.folder / store.CNN_FILE).write_text('{"cnn": "inception_v3", "weights_id": "0123"}')
     return [str(path.relative_to(folder)) for path in sorted(stored.folder.iterdir())]
 

@@ -1,5 +1,7 @@
 """Files and folders appear whole or not at all, whatever happens meanwhile."""
 
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -186,6 +188,18 @@ def test_what_another_machine_writes_stays_for_a_day(tmp_path):
     assert names(tmp_path) == [somebodys]  # it is called otherwise than ours are
 
 
+def test_hosts_that_are_called_alike_are_told_apart(tmp_path, monkeypatch):
+    """By the start of their system: cloned machines share their name, and containers the number of their table too."""
+    here, place = files._place(), files._place.__wrapped__  # past the cache
+    assert place() == here
+    monkeypatch.setattr(files, "BOOT_ID", tmp_path / "boot_id")
+    places = {here, place()}
+    for start in ("one", "another"):
+        files.BOOT_ID.write_text(f"{start}\n")
+        places.add(place())
+    assert len(places) == 4
+
+
 @pytest.mark.parametrize("stem", ["n" * 251, "é" * 125 + "n", os.fsdecode(b"\xff" * 251)])
 def test_a_name_may_be_as_long_as_a_file_systems(tmp_path, stem):
     path = tmp_path / f"{stem}.npy"
@@ -302,6 +316,34 @@ def test_a_line_after_half_a_line(tmp_path):
     path.write_text("one\ntw")  # the run was killed
     files.append_line(path, "three")
     assert path.read_text() == "one\ntw\nthree\n"
+
+
+def test_a_line_waits_for_those_of_others(tmp_path):
+    path = tmp_path / "lines.txt"
+    code = (
+        "import fcntl, sys, time\n"
+        f"file = open({str(path)!r}, 'ab', buffering=0)\n"
+        "fcntl.lockf(file, fcntl.LOCK_EX)\nfile.write(b'half ')\nprint('locked', flush=True)\n"
+        "time.sleep(0.5)\nfile.write(b'a line\\n')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        files.append_line(path, "mine")
+    assert path.read_text() == "half a line\nmine\n"
+
+
+@pytest.mark.parametrize("number, is_written", [(errno.ENOLCK, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_line_where_there_are_no_locks(tmp_path, monkeypatch, number, is_written):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    if is_written:
+        files.append_line(tmp_path / "x", "line")
+        assert (tmp_path / "x").read_text() == "line\n"
+    else:
+        with pytest.raises(UserError, match="x: cannot be written"):
+            files.append_line(tmp_path / "x", "line")
 
 
 def test_a_folder_that_can_be_written_into(tmp_path):

@@ -302,6 +302,14 @@ def test_an_ffmpeg_that_waits_for_us_or_reads_on_is_not_ended(tmp_path, fake_ffm
 
 
 @pytest.mark.slow
+def test_an_ffmpeg_that_reads_its_file_round_and_round_is_ended(tmp_path, fake_ffmpeg):
+    (tmp_path / "v.mp4").write_text("not empty")
+    fake_ffmpeg("case $* in *pipe:*) while :; do read line < /etc/passwd; done;; esac")
+    with ffmpeg_process.patience(2), pytest.raises(UserError, match=r"ffmpeg gave nothing for 2 s, and was ended$"):
+        read(tmp_path / "v.mp4")
+
+
+@pytest.mark.slow
 def test_an_ffmpeg_that_does_not_say_what_a_file_is_is_no_answer(tmp_path, fake_ffmpeg, monkeypatch):
     """Else a clip of high dynamic range would be shown as if it had the usual one."""
     (tmp_path / "v.mp4").write_text("not empty")

@@ -1,0 +1,78 @@
+"""Processes that share the work of stage 1, of which some are killed: nothing may be lost, and nothing done twice."""
+
+import collections
+import os
+import time
+from pathlib import Path
+
+from tests.crash import server, stages
+from tests.crash.runs import compared, end, ended, finish, note, run, said
+
+N_WORKERS = 3
+# Of so many frames a worker takes a few clips ahead, and not all of them at once.
+STAGE = stages.Stage(
+    "sharing",
+    ["preprocessing.py", "--dataset", "MSR-VTT", *stages.settings(*stages.SMALL_CNN, "n_sampled_frames=32")],
+    ("DATA/descriptors",),
+)
+BEGUN = "begun.txt"  # which process began which medium, a line each
+
+
+def note_beginnings():
+    """Have this process note every medium that it begins to decode, in its folder's file BEGUN."""
+    from vision import descriptors
+
+    log, cnn_inputs = os.open(BEGUN, os.O_APPEND | os.O_CREAT | os.O_WRONLY), descriptors.cnn_inputs
+
+    def noted(config, path, *arguments, **options):
+        os.write(log, f"{os.getpid()} {Path(path).name}\n".encode())
+        return cnn_inputs(config, path, *arguments, **options)
+
+    descriptors.cnn_inputs = noted
+
+
+def beginnings(folder):
+    """Who began what, in order: list of (process id, name of the medium)."""
+    log = Path(folder, BEGUN)
+    if not log.exists():
+        return []
+    return [(int(pid), name) for pid, name in (line.split(maxsplit=1) for line in log.read_text().splitlines())]
+
+
+def begun_twice(folder, killed):
+    """What is wrong, if a medium was begun by a process after another one that lives, None if not."""
+    workers = collections.defaultdict(list)
+    for pid, name in beginnings(folder):
+        workers[name].append(pid)
+    twice = [name for name, pids in workers.items() if set(pids[:-1]) - set(killed)]
+    return f"done twice: {twice}" if twice else None
+
+
+def kill_workers(ready, workplace, n_kills, chance):
+    """Let workers do STAGE together, and kill one or two of them -> number of kills, list of what went wrong."""
+    folder = stages.copy(ready, workplace)
+    assert run(STAGE.command, folder) == 0, said(folder)
+    expected, problems, n_killed, seconds = stages.results(folder, STAGE), [], 0, 0
+    for k in range(2 * n_kills + 1):
+        if n_killed == n_kills:
+            break
+        folder, start = stages.copy(ready, workplace), time.monotonic()
+        workers = [server.start(STAGE.command, folder, note_beginnings, f"said{n}.txt") for n in range(N_WORKERS)]
+        n_victims = min(k % N_WORKERS, n_kills - n_killed)  # the first round has none: it says how long one lasts
+        moments = sorted(chance.uniform(0, seconds) for _ in range(n_victims))
+        statuses, killed = {}, []
+        for victim, moment in zip(chance.sample(range(N_WORKERS), n_victims), moments, strict=True):
+            status = server.wait(workers[victim], max(start + moment - time.monotonic(), 0.01))
+            if status is None:
+                end(workers[victim])
+                killed.append(workers[victim])
+            statuses[victim] = status or 0  # of one that was quicker
+        for n in set(range(N_WORKERS)) - set(statuses):
+            statuses[n] = ended(workers[n])
+        n_killed, seconds = n_killed + len(killed), seconds or time.monotonic() - start
+        failed = [f"status {status}: {said(folder, f'said{n}.txt')[-300:]}" for n, status in statuses.items() if status]
+        problem = failed[0] if failed else begun_twice(folder, killed) or compared(folder, STAGE, expected)
+        problems += note(
+            problem or finish(STAGE, folder, expected), f"stage 1 by three, {len(killed)} killed, round {k}"
+        )
+    return n_killed, problems
