@@ -23,15 +23,18 @@ Tables are printed of every measure of every method, of what they are above the 
 of the pointing game for each kind of word, all with 95 % intervals. All numbers go to `saliency_scores-<dataset>.json`
 (of Demo `saliency_scores.json`) in the experiment's folder, or to --output; beside it stands a page of examples with
 the ten worst: `saliency_examples-<dataset>.png`. Other protocols than ours add their name to those of the files.
+
+The scores of each medium go to a file beside them as they come, `saliency_scores-<dataset>.<a hash>.jsonl`: from there
+an interrupted run goes on when it is started again, several processes on one folder share the work (--shard deals it
+out), and the tables are of what is there. Where all is there a run begins anew.
 """
 
 import argparse
-import functools
 import sys
 
 import caption_saliency
 import cfg
-from system import device, errors, files
+from system import claims, device, errors, files
 from system.errors import UserError
 
 TRUTH = {
@@ -82,6 +85,8 @@ def parse_args(argv=None):
         help="what is asked of photographs: every phrase (default: ours), the large ones, or entities; see above",
     )
     parser.add_argument("--faithfulness", action="store_true", help="measure deletion and insertion as well")
+    claims.add_arguments(parser)
+    parser.add_argument("--retry_failures", action="store_true", help="try again what could not be read before")
     device.add_arguments(parser)
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
@@ -111,44 +116,68 @@ def chosen_methods(names, has_untrained=True):
 
     has_untrained: whether there is the captioner before its training.
     """
-    from evaluation import scoring
+    from evaluation import cases, scoring
     from explain import attribution
 
     names = list(dict.fromkeys(names or [attribution.PAPERS]))
     for name in names:
         attribution.check(name, (*scoring.BASELINES, "all"))
-    if not has_untrained and (asked := [name for name in names if name in scoring.UNTRAINED]):
+    if not has_untrained and (asked := [name for name in names if name in cases.UNTRAINED]):
         raise UserError(f"a --captioner cannot be had untrained: leave out {' and '.join(asked)}")
-    baselines = [name for name in scoring.BASELINES if has_untrained or name not in scoring.UNTRAINED]
+    baselines = [name for name in scoring.BASELINES if has_untrained or name not in cases.UNTRAINED]
     return [*attribution.METHODS, *baselines] if "all" in names else names
 
 
-def find_cases(args, config, eye):
-    """A function that generates the cases (scoring.Case) of the data set, and their number.
-
-    UserError where data are missing.
-    """
+def find_subjects(args, config, eye):
+    """The media to score -> list of cases.Subject. UserError where data are missing."""
     from datasets import annotations, davis, grounding
-    from evaluation import protocols, scoring
+    from evaluation import cases, protocols
 
     if args.dataset == "Demo":
-        chosen = annotations.split_media(annotations.read_media(config), args.split)[: args.limit]
-        return functools.partial(scoring.clips, eye, chosen, config.data_dir), len(chosen)
+        chosen = annotations.split_media(annotations.read_media(config), args.split)
+        return cases.clips(eye, chosen[: args.limit], config.data_dir)
     truth = args.truth or TRUTH[args.dataset]
     if args.dataset == "DAVIS":
-        masked = davis.read(truth)
-        ids = list(dict.fromkeys(clip.id for clip in masked))[: args.limit]
-        masked = [clip for clip in masked if clip.id in ids]
-        return functools.partial(scoring.masked_clips, eye, masked), len(masked)
+        return cases.masked_clips(eye, davis.read(truth))[: args.limit]
     if args.dataset == "COCO":
         captioned = grounding.read_coco(truth)
-        images = set(list(dict.fromkeys(one.image for one in captioned))[: args.limit])
-        captioned = [one for one in captioned if one.image in images]
     else:
         media = annotations.split_media(annotations.read_media(config), args.split)
         captioned = grounding.read_entities(truth, media[: args.limit])
-    cases = functools.partial(scoring.photographs, eye, captioned, protocols.PROTOCOLS[args.protocol])
-    return cases, len({one.image for one in captioned} if args.protocol == "entities" else captioned)
+    return cases.photographs(eye, captioned, protocols.PROTOCOLS[args.protocol])[: args.limit]
+
+
+def asked_of(args, captioner, methods):
+    """All that the scores depend on: a dict of JSON."""
+    asked = {name: getattr(args, name) for name in ("dataset", "split", "truth", "protocol", "phrase", "faithfulness")}
+    return asked | {"methods": sorted(methods), "captioner": captioner.identity}
+
+
+def score(eye, subjects, ledger, shard, methods, args):
+    """Score the media of a shard that nobody has scored yet, each noted in the ledger when it is through."""
+    from tqdm import tqdm
+
+    from evaluation import scoring
+
+    by_id = {subject.id: subject for subject in subjects}
+    own, name_of = shard.of(by_id), {f"{ledger.path.name} {name}": name for name in by_id}
+    with claims.Claims(ledger.path.parent) as work, tqdm(total=len(own), unit="medium", desc="scoring") as bar:
+        for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, by_id))):
+            ledger.begin_anew()
+        if args.retry_failures:
+            ledger.forget_unread()
+        if n_before := sum(map(ledger.has, own)):
+            tqdm.write(f"{n_before} of {len(own)} media are scored already, in {ledger.path}", file=sys.stderr)
+        names = [claim for claim, name in name_of.items() if name in own]
+        for claim in work.take(names, lambda claim: ledger.has(name_of[claim])):
+            name = name_of[claim]
+            record = scoring.score_subject(eye, by_id[name], methods, args.phrase, args.faithfulness)
+            if "unread" in record:
+                errors.report(record["unread"])
+            ledger.add(name, record)
+            bar.update(sum(one in ledger.records for one in own) - bar.n)
+        bar.update(len(own) - bar.n)
+    ledger.refresh()
 
 
 def main(argv=None):
@@ -156,49 +185,42 @@ def main(argv=None):
     check_protocol(args)
     device.start_tensorflow(args.gpu)
     import numpy as np
-    from tqdm import tqdm
 
-    from evaluation import examples_page, scoring, tables
+    from evaluation import cases, examples_page, ledger, scoring, tables
 
     whole = args.dataset in SCORED_WHOLE
     experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
     methods = chosen_methods(args.methods, has_untrained=not args.captioner)
     asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
     captioner = caption_saliency.load_captioner(experiment, *asked)
-    eye = scoring.Eye(captioner)
+    eye = cases.Eye(captioner)
     config = None if whole else captioner.config_of(args.dataset, args.set)
-    cases, n_cases = find_cases(args, config, eye)
+    subjects, shard = find_subjects(args, config, eye), claims.shard_from(args)
     folder = files.writable_folder(args.output or cfg.output_folder(experiment, captioner=args.captioner))
-    times = 1 + (scoring.MEAN_MAP in methods)
-    progress = tqdm(total=times * n_cases, unit="case", desc="scoring")
-    with progress:
-        results = scoring.score(lambda: _told(cases(), progress), methods, args.phrase, args.faithfulness)
+    suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
+    suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
+    book = ledger.Ledger(folder / f"saliency_scores{suffix}", asked_of(args, captioner, methods))
+    score(eye, subjects, book, shard, methods, args)
+    results = scoring.collect(subjects, book.records, methods)
     if not results.about:
         raise UserError(
             "no phrase to score: is there a picture that can be read, with a place for words of its captions?"
         )
 
     table = tables.tabulate(results, by_word=args.dataset in CLIPS)
-    seconds = {name: float(np.median(found)) for name, found in eye.seconds.items()}
-    looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in eye.cnn_seconds.items()}
-    suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
-    suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
+    seconds = {name: float(np.median(found)) for name, found in results.seconds.items()}
+    looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in results.cnn_seconds.items()}
     about = {"split": None if whole else args.split, "captioner": captioner.name, "checkpoint": captioner.checkpoint}
     about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
     about["cut_off"] = tables.cut_off(results)
-    about["unread"] = {str(path): reason for path, reason in eye.unread.items()}
+    about |= {"media": len(subjects), "scored": results.n_subjects, "unread": results.unread}
     files.write_json(folder / f"saliency_scores{suffix}.json", {**about, "scores": table})
     page = folder / f"saliency_examples{suffix}.png"
-    examples_page.write(page, cases, results, methods, args.phrase)
+    examples_page.write(page, subjects, results, methods, args.phrase)
     tables.show(about, table)
+    if results.n_subjects < len(subjects):
+        print(f"so far {results.n_subjects} of {len(subjects)} media: other processes are not through", file=sys.stderr)
     print(f"these numbers: {folder / f'saliency_scores{suffix}.json'}\nexamples: {page}", file=sys.stderr)
-
-
-def _told(cases, progress):
-    """The cases, counted."""
-    for case in cases:
-        yield case
-        progress.update()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python visualization.py --media holiday.mp4 --sentence sentences.txt --format gif
     python visualization.py --media film.mp4 --start 1:02:03 --end 1:05:00 --every 5
     python visualization.py --media photographs --set saliency_input_size=256
-    python visualization.py --media 'photographs/*.jpg' more.txt --sentence "a dog" --unknown skip
+    python visualization.py --media 'photographs/*.jpg' more.txt --sentence "a dog" --unknown skip --shard 2/8
     python visualization.py --media JPEGImages/dog --sentence "a dog is running"
     python visualization.py --dataset MSR-VTT --media_id video9461 --sentence "A man is driving a car"
     python visualization.py --media dog.jpg --experiment experiments/Flickr8k --sentence "a dog runs on the beach"
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 import caption_saliency
 import cfg
-from system import ahead, console, device, errors, files
+from system import ahead, claims, console, device, errors, files
 from system.errors import UserError
 
 AT_ONCE = 4  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
@@ -88,6 +88,7 @@ def parse_args(argv=None):
         help="default: mp4 for a video, png for an image; html: a page that one asks",
     )
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
+    claims.add_arguments(parser)
     device.add_arguments(parser)
     args = parser.parse_args(argv)
     if (args.media is None) == (args.media_id is None):
@@ -234,8 +235,11 @@ def main(argv=None):
     explain = caption_saliency.load(experiment, args.method, *asked)
     explain.scratch = output
     from explain import index_page
+    from vision import media
 
-    paths = media_paths(args, explain.captioner)
+    paths, shard = media_paths(args, explain.captioner), claims.shard_from(args)
+    own = set(shard.of(map(media.name, paths)))
+    paths = [path for path in paths if media.name(path) in own]
     n_jobs, n_done, queries, pages = len(paths) * len(sentences), 0, [], []
     alone = n_jobs == 1
     for sentence in sentences:

@@ -292,7 +292,13 @@ def remove_experiment(experiment):
     for path in Path(experiment).glob("model-*.json"):  # the predictions of --test
         if PREDICTIONS.fullmatch(path.name):
             path.unlink()
-    for pattern in ("loss.tsv", "scores.txt", "saliency_scores*.json", "saliency_examples*.png"):
+    for pattern in (
+        "loss.tsv",
+        "scores.txt",
+        "saliency_scores*.json",
+        "saliency_scores*.jsonl",
+        "saliency_examples*.png",
+    ):
         for path in Path(experiment).glob(pattern):
             path.unlink()
     shutil.rmtree(Path(experiment, "tensorboard"), ignore_errors=True)

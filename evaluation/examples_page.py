@@ -60,10 +60,10 @@ def _tile(picture, inside):
     return tile, scale, left
 
 
-def write(path, cases, results, methods, reading):
+def write(path, subjects, results, methods, reading):
     """Write the page: the maps, made anew, of the usual phrases and of the worst of the last method, a row a phrase.
 
-    The worst stand beside the usual ones, or below them where there are more than N_BESIDE methods. cases, methods,
+    The worst stand beside the usual ones, or below them where there are more than N_BESIDE methods. subjects, methods,
     reading: as for scoring.score; results: what it gave.
     """
     methods = [method for method in methods if method != scoring.MEAN_MAP] or [attribution.PAPERS]
@@ -71,7 +71,7 @@ def write(path, cases, results, methods, reading):
     usual, worst = choose(results, judged[-1])
     rows = {
         number: _row(case, results.about[number], methods, reading)
-        for number, case in _found(cases, results, usual + worst)
+        for number, case in _found(subjects, results, usual + worst)
     }
     columns, place = 1 + len(methods), "below them"
     order = usual + worst
@@ -87,14 +87,13 @@ def write(path, cases, results, methods, reading):
     writing.write_image(path, overlay.gallery(tiles, columns, title))
 
 
-def _found(cases, results, numbers):
-    """The case of each of these phrases: pairs (number, scoring.Case)."""
-    wanted = sorted(set(numbers), key=lambda number: results.about[number]["case"])
-    groups = itertools.groupby(wanted, key=lambda number: results.about[number]["case"])
-    every = enumerate(cases())
-    for position, of_case in groups:
-        case = next(case for k, case in every if k == position)
-        yield from ((number, case) for number in of_case)
+def _found(subjects, results, numbers):
+    """The case of each of these phrases: pairs (number, cases.Case), those of a medium side by side."""
+    by_id = {subject.id: subject for subject in subjects}
+    wanted = sorted(set(numbers))  # as the media come
+    for subject, of_subject in itertools.groupby(wanted, key=lambda number: results.about[number]["subject"]):
+        cases = by_id[subject].cases()
+        yield from ((number, cases[results.about[number]["case"]]) for number in of_subject)
 
 
 def _row(case, about, methods, reading):

@@ -27,23 +27,34 @@ def orders(values):
     return forward, backward
 
 
-def curves(scene, word_ids, steps, order):
-    """The mean log q of some words while the cells go, and while they come -> deletion, insertion [N_STEPS + 1].
-
-    scene: attribution.Scene; word_ids [T]; steps: which of the words; order [C]: the numbers of the cells.
-    """
+def masks_of(order):
+    """What there is while the cells of an order [C] go, and while they come -> bool [2 * (N_STEPS + 1), C]."""
     ranks = np.argsort(order)
     n_first = np.round(np.linspace(0, len(ranks), N_STEPS + 1))
     first = ranks < n_first[:, None]  # [N_STEPS + 1, C]
-    log_q = scene.log_q(np.concatenate([~first, first]), word_ids)[:, steps].mean(axis=1)
-    return np.split(log_q, 2)
+    return np.concatenate([~first, first])
 
 
-def faithfulness(scene, word_ids, steps, raw_map):
-    """Insertion minus deletion, averaged along the way, of a map [gy, gx] of some words: in nats."""
-    forward, backward = orders(at_cells(raw_map, scene.shape).ravel())
-    differences = []
-    for order in (forward, backward) if (forward != backward).any() else (forward,):
-        deletion, insertion = curves(scene, word_ids, steps, order)
-        differences.append((insertion - deletion).mean())
-    return float(np.mean(differences))
+def faithfulness(scene, word_ids, asked):
+    """Insertion minus deletion, averaged along the way, of maps of some words -> list, in nats.
+
+    scene: attribution.Scene; word_ids [T]; asked: pairs of the words' steps and a map [gy, gx]. All are asked for
+    together, each mask once.
+    """
+    ways = []  # of each map its one or two orders' masks
+    for _, raw_map in asked:
+        forward, backward = orders(at_cells(raw_map, scene.shape).ravel())
+        ways.append([masks_of(order) for order in ((forward, backward) if (forward != backward).any() else (forward,))])
+    every = np.concatenate([masks for way in ways for masks in way])
+    _, first, number = np.unique(np.packbits(every, axis=1), axis=0, return_index=True, return_inverse=True)
+    log_q = iter(np.split(scene.log_q(every[first], word_ids)[number.ravel()], len(every) // (2 * (N_STEPS + 1))))
+    return [
+        float(np.mean([_difference(next(log_q)[:, steps]) for _ in way]))
+        for (steps, _), way in zip(asked, ways, strict=True)
+    ]
+
+
+def _difference(log_q):
+    """The mean of insertion minus deletion, of the mean log q of some words under the masks of an order [M, S]."""
+    deletion, insertion = np.split(log_q.mean(axis=1), 2)
+    return (insertion - deletion).mean()

@@ -6,6 +6,7 @@ logarithm of the probability of each word of a given sentence after the words be
 """
 
 import abc
+import dataclasses
 
 import numpy as np
 
@@ -33,6 +34,12 @@ class Captioner(abc.ABC):
     def config(self):
         """What a result notes of it: a dataclass, or a dict, of JSON."""
         return {}
+
+    @property
+    def identity(self):
+        """What its answers depend on: a dict of JSON."""
+        config = dataclasses.asdict(self.config) if dataclasses.is_dataclass(self.config) else self.config
+        return {"name": self.name, "checkpoint": self.checkpoint, "config": config}
 
     def config_of(self, dataset, assignments=()):
         """The settings under which it sees a data set, `--set` assignments among them -> cfg.Config; or UserError."""

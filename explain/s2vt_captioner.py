@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zlib
 
 import numpy as np
 
@@ -67,6 +68,13 @@ class S2VTCaptioner(Captioner):
     @property
     def config(self):
         return self.saved.config
+
+    @property
+    def identity(self):
+        weights = 0
+        for name, array in self.saved.model.reference_weights().items():
+            weights = zlib.crc32(array, zlib.crc32(name.encode(), weights))
+        return {**super().identity, "weights": weights, "words": zlib.crc32(" ".join(self.words).encode())}
 
     def config_of(self, dataset, assignments=()):
         return self.saved.on(dataset, assignments).config

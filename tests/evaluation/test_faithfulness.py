@@ -18,6 +18,7 @@ class Given:
         self.worth = np.asarray(worth, float)
 
     def log_q(self, masks, word_ids):
+        self.n_asked = len(masks)
         return np.sqrt(masks @ self.worth.T)
 
 
@@ -33,26 +34,25 @@ def test_orders_by_hand():
     assert forward.tolist() == [1, 2, 3, 0] and backward.tolist() == [2, 1, 3, 0]
 
 
-def test_curves_by_hand(monkeypatch):
+def test_masks_by_hand(monkeypatch):
     monkeypatch.setattr(faithfulness, "N_STEPS", 2)
-    scene = Given([[4, 0, 5, 0], [0, 16, 0, 0]])
-    deletion, insertion = faithfulness.curves(scene, [5, 6], [0], [0, 1, 2, 3])
-    assert deletion.tolist() == [3, np.sqrt(5), 0]  # all; without the first two; none
-    assert insertion.tolist() == [0, 2, 3]
-    _, insertion = faithfulness.curves(scene, [5, 6], [0, 1], [0, 1, 2, 3])
-    assert insertion.tolist() == [0, (2 + 4) / 2, (3 + 4) / 2]  # the mean of both words
+    rows = ["1111", "0011", "0000", "0000", "1100", "1111"]  # they go, and they come
+    assert faithfulness.masks_of([0, 1, 2, 3]).tolist() == [[cell == "1" for cell in row] for row in rows]
 
 
 def test_faithfulness_by_hand(monkeypatch):
+    """Of two maps that are asked for together, and of two words; each mask is asked for once."""
     monkeypatch.setattr(faithfulness, "N_STEPS", 2)
-    scene = Given([[9, 7, 0, 0]])
-    assert faithfulness.faithfulness(scene, [5], [0], np.array([[2.0, 1.0], [-1.0, 0.0]])) == pytest.approx(4 / 3)
-    assert faithfulness.faithfulness(scene, [5], [0], -np.array([[2.0, 1.0], [-1.0, 0.0]])) == pytest.approx(-4 / 3)
+    scene, map_ = Given([[9, 7, 0, 0], [0, 0, 0, 0]]), np.array([[2.0, 1.0], [-1.0, 0.0]])
+    found = faithfulness.faithfulness(scene, [5, 6], [([0], map_), ([0], -map_), ([0, 1], map_)])
+    assert found == pytest.approx([4 / 3, -4 / 3, 2 / 3])
+    assert scene.n_asked == 4  # all, none, the first two, the last two
 
 
 def test_what_says_nothing_has_none():
     scene = Given([[1, 1, 1, 30]])
-    assert faithfulness.faithfulness(scene, [5], [0], np.ones((2, 2))) == pytest.approx(0, abs=1e-9)
+    assert faithfulness.faithfulness(scene, [5], [([0], np.ones((2, 2)))]) == pytest.approx([0], abs=1e-9)
     random = [np.random.default_rng(seed).random((2, 2)) for seed in range(200)]
-    assert np.mean([faithfulness.faithfulness(scene, [5], [0], map_) for map_ in random]) == pytest.approx(0, abs=0.3)
-    assert faithfulness.faithfulness(scene, [5], [0], np.array([[0, 0], [0, 1]])) > 2
+    found = faithfulness.faithfulness(scene, [5], [([0], map_) for map_ in random])
+    assert np.mean(found) == pytest.approx(0, abs=0.3)
+    assert faithfulness.faithfulness(scene, [5], [([0], np.array([[0, 0], [0, 1]]))])[0] > 2

@@ -9,7 +9,7 @@ import pytest
 import cfg
 import data_loader
 from datasets.grounding import Boxes, CaptionedImage, Phrase
-from evaluation import protocols, scoring
+from evaluation import cases, protocols, scoring
 from explain.s2vt_captioner import S2VTCaptioner
 from tests.commands import run
 
@@ -23,7 +23,8 @@ def eye():
     saved = SimpleNamespace(vocabulary=VOCABULARY, config=cfg.DATASETS["Flickr8k"], folder="a captioner", state={})
     maps = {VOCABULARY.ids[word]: [map_] for word, map_ in MAPS.items()}
     return SimpleNamespace(
-        captioner=S2VTCaptioner(saved), maps=lambda method, case: np.array([[maps[word] for word in case.query.ids]])
+        captioner=S2VTCaptioner(saved),
+        maps=lambda method, case: np.array([[maps[case.query.ids[place]] for place in case.places]]),
     )
 
 
@@ -46,7 +47,8 @@ CAPTIONS = [
 
 def scored(protocol, captions=CAPTIONS):
     """Each phrase's words, and its scores by `best` and by chance."""
-    results = scoring.score(lambda: protocol(eye(), captions, IMAGE, None), ["best"])
+    subject = cases.Subject("a.jpg", lambda: protocol(eye(), captions, IMAGE, None))
+    results = scoring.score(SimpleNamespace(times=lambda: ({}, {})), [subject], ["best"])
     return [one["words"] for one in results.about], results.scores["best"], results.scores["chance"]
 
 
