@@ -157,10 +157,10 @@ class S2VT(keras.layers.Layer):
         )
         return outputs, c, h
 
-    def _encode(self, factors, descriptors, keep_prob=1.0, seed=None):
+    def _encode(self, factors, descriptors, keep_prob=1.0, seed=None, drawn=None):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         x = _product(descriptors, factors.embedding) + self.embed_features_b  # [B, N, H]
-        x = tf.transpose(_dropout(x, keep_prob, seed), [1, 0, 2])  # [N, B, H]
+        x = tf.transpose(_dropout(x, keep_prob, seed, drawn), [1, 0, 2])  # [N, B, H]
         products = _product(x, factors.input_rows) + self.lstm_bias  # [N, B, 4H]
         inputs = tf.TensorArray(products.dtype, tf.shape(products)[0]).unstack(products)
         c, h = self._cell(inputs.read(0), tf.zeros_like(x[0]))  # h = 0: nothing to multiply in the first step
@@ -178,11 +178,11 @@ class S2VT(keras.layers.Layer):
         outputs, _, _ = self._recur(factors, inputs, *state)
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _decode_packed(self, factors, state, caption, sizes, places, keep_prob=1.0, seed=None):
+    def _decode_packed(self, factors, state, caption, sizes, places, keep_prob=1.0, seed=None, drawn=None):
         """As `_decode`, but only at the places that `_pack` found, from states in its order -> outputs h' [M, H]."""
         previous = tf.pad(caption[:, :-1], [[0, 0], [1, 0]])  # [B, L]
         words = tf.where(places[:, 1:] > 0, tf.gather(self.Wemb, tf.gather_nd(previous, places)), 0.0)  # [M, E]
-        products = _product(_dropout(words, keep_prob, seed), factors.word_rows) + self.lstm_bias  # [M, 4H]
+        products = _product(_dropout(words, keep_prob, seed, drawn), factors.word_rows) + self.lstm_bias  # [M, 4H]
         inputs = tf.TensorArray(
             products.dtype, tf.size(sizes), infer_shape=False, element_shape=[None, 4 * self.dim_hidden]
         )
@@ -195,28 +195,38 @@ class S2VT(keras.layers.Layer):
 
     # What others call
 
-    def caption_loss(self, descriptors, caption, mask, training=False, seed=(0, 0)):
+    def caption_loss(self, descriptors, caption, mask, training=False, seed=(0, 0), share=None):
         """Mean cross-entropy of the words under the mask: sum(cross-entropy * mask) / sum(mask).
 
         descriptors [B, N, D], caption int [B, L], mask [B, L] of zeros and ones -> scalar. There may be K captions of
         each medium, one after another [B * K, L]: it is then encoded once for all of them. `seed` (two integers) fixes
-        the dropout of a training step.
+        the dropout of a training step. `share`: the descriptors are those of some media of the batch alone
+        (captioner/distribution.py), caption and mask of all; it is then their share of the loss: all add up to it.
         """
-        loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed)
+        loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed, share=share)
         return loss / n_words
 
-    def caption_loss_sum(self, descriptors, caption, mask, training=False, seed=(0, 0), caption_weights=None):
+    def caption_loss_sum(
+        self, descriptors, caption, mask, training=False, seed=(0, 0), caption_weights=None, share=None
+    ):
         """As `caption_loss`, but the two sums apart, for a mean over several batches -> (scalar, scalar).
 
-        With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight.
+        With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight. The second sum is
+        that of the whole batch, whatever the `share`.
         """
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
         encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
         factors, (order, sizes, places) = self._factors(), _pack(mask)
-        media = order // (tf.shape(caption)[0] // tf.shape(descriptors)[0])  # the medium of each caption
-        state = [tf.gather(part, media) for part in self._encode(factors, descriptors, input_keep, encoder_seed)]
-        h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed)  # [M, H]
-        logits = self._logits(factors, _dropout(h, output_keep, output_seed))  # [M, V]
+        per_medium = tf.shape(caption)[0] // (share.n_media if share else tf.shape(descriptors)[0])
+        media = order // per_medium  # the medium of each caption
+        media_drawn = words_drawn = None
+        if share:
+            media_drawn = tf.range(share.first, share.end), share.n_media
+            media, sizes, places, words_drawn = share.of_packed(per_medium, media, sizes, places)
+        state = self._encode(factors, descriptors, input_keep, encoder_seed, media_drawn)
+        state = [tf.gather(part, media) for part in state]
+        h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed, words_drawn)  # [M, H]
+        logits = self._logits(factors, _dropout(h, output_keep, output_seed, words_drawn))  # [M, V]
         words = tf.gather_nd(caption, places)  # [M]
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)  # [M]
         if training and self.label_smoothing > 0:  # the cross-entropy with (1 - s) one-hot + s uniform
@@ -225,7 +235,7 @@ class S2VT(keras.layers.Layer):
         weights = tf.cast(tf.gather_nd(mask, places), tf.float32)  # [M]
         if caption_weights is not None:
             loss *= tf.gather(caption_weights, places[:, 0])
-        return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
+        return tf.reduce_sum(loss * weights), tf.reduce_sum(mask if share else weights)
 
     def logits(self, descriptors, caption):
         """descriptors [B, N, D], caption int [B, L] or [1, L] as forced input -> logits of every step [B, L, V]."""
@@ -292,17 +302,22 @@ class S2VT(keras.layers.Layer):
         state = self._encode(factors, descriptors)
         return self._write(factors, state, lambda t, logits: tf.argmax(logits, axis=-1, output_type=tf.int32))
 
-    def sample(self, descriptors, n_samples, seed):
+    def sample(self, descriptors, n_samples, seed, first=None):
         """Captions drawn by their probability: descriptors [B, N, D], seed [2] -> ids [B * n_samples, L].
 
-        Those of one medium follow one another; after the end token there are zeros.
+        Those of one medium follow one another; after the end token there are zeros. `first`: these are the media of a
+        larger batch from that one on, and get what they would get there.
         """
         factors = self._factors()
         state = [tf.repeat(part, n_samples, axis=0) for part in self._encode(factors, descriptors)]
 
         def draw(t, logits):  # [B * n_samples, V] -> [B * n_samples]
             seed_of_step = tf.random.experimental.stateless_fold_in(seed, t)
-            return tf.random.stateless_categorical(logits, 1, seed_of_step, dtype=tf.int32)[:, 0]
+            if first is None:
+                return tf.random.stateless_categorical(logits, 1, seed_of_step, dtype=tf.int32)[:, 0]
+            before = first * n_samples  # a row's draws depend on its place
+            logits = tf.pad(logits, [[before, 0], [0, 0]])
+            return tf.random.stateless_categorical(logits, 1, seed_of_step, dtype=tf.int32)[before:, 0]
 
         return self._write(factors, state, draw)
 
@@ -398,8 +413,20 @@ def _pack(mask):
     return order, sizes, tf.stack([tf.gather(order, place), step], axis=1)
 
 
-def _dropout(x, keep_prob, seed):
-    """Inverted dropout with a stateless seed, so that a resumed run draws what the unbroken one would have drawn."""
+def _dropout(x, keep_prob, seed, drawn=None):
+    """Inverted dropout with a stateless seed, so that a resumed run draws what the unbroken one would have drawn.
+
+    `drawn` (rows, n): x has these of the n rows of what one worker alone would have had, and gets what they would have
+    got. All n are drawn for that, which costs little beside the products.
+    """
     if keep_prob == 1.0:
         return x
-    return tf.nn.experimental.stateless_dropout(x, rate=1 - keep_prob, seed=seed)
+    if drawn is None:
+        return tf.nn.experimental.stateless_dropout(x, rate=1 - keep_prob, seed=seed)
+    rows, n_rows = drawn
+
+    def draw(shape, dtype):
+        whole = tf.random.stateless_uniform(tf.concat([[n_rows], shape[1:]], axis=0), seed, dtype=dtype)
+        return tf.gather(whole, rows)
+
+    return tf.nn.experimental.general_dropout(x, rate=1 - keep_prob, uniform_sampler=draw)
