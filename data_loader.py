@@ -147,6 +147,15 @@ def _averaged(grid, size):
     return np.asarray(means, grid.dtype)  # [size, size, D]
 
 
+WHOLE = 0, 1  # the one part of all there is
+
+
+def rows_of(part, n):
+    """Which of n rows part k of m has, part = (k, m): from the first to before the end, which may be none."""
+    k, m = part
+    return n * k // m, n * (k + 1) // m
+
+
 class Samples:
     """A medium with some encoded captions is a sample; batches are made of samples.
 
@@ -193,11 +202,10 @@ class Samples:
         size = self.samples_per_batch
         return [self.media_ids[k] for k in self.order(epoch)[number * size : (number + 1) * size]]
 
-    def _descriptors(self, k, levels, rng=None):
-        """The descriptors of sample k [N, D]; with `rng` some images are mirrored."""
+    def _is_mirrored(self, k, rng=None):
+        """Whether sample k is shown mirrored, as some images are with `rng`."""
         probability = self.config.flip_probability
-        mirrored = rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
-        return as_sequence(self.stored.load(self.media_ids[k], mirrored), levels)
+        return rng is not None and probability > 0 and rng.random() < probability and self.may_flip[k]
 
     def _region(self, k, rng):
         """The descriptor of one region of sample k, drawn by `rng`, with noise (equation 9) -> [1, D]."""
@@ -206,30 +214,38 @@ class Samples:
         noise = rng.standard_normal(region.shape, np.float32)
         return (region + self.config.single_region_noise * noise).astype(region.dtype)[None]
 
-    def _read(self, chosen, rng=None):
-        """The descriptors of some samples [S, N, D]; with `rng` they are changed as `training_batches` says."""
+    def _read(self, chosen, rng=None, part=WHOLE):
+        """The descriptors of some samples [S, N, D]; with `rng` they are changed as `training_batches` says.
+
+        Of a `part` what it would have in the whole: all is drawn, and only its files are read, but where a draw depends
+        on the files.
+        """
+        first, end = rows_of(part, len(chosen))
+        own = slice(first, max(end, first + 1))  # none: the shape of the first
         levels = self.config.pyramid_levels
         if rng is not None and rng.random() < self.config.single_region_share:
-            return np.stack([self._region(k, rng) for k in chosen])
+            return np.stack([self._region(k, rng) for k in chosen])[first:end]
         if rng is not None and levels and rng.random() < self.config.full_grid_share:
             levels = (None, *levels[1:])
-        return np.stack([self._descriptors(k, levels, rng) for k in chosen])
+        shown = [(self.media_ids[k], self._is_mirrored(k, rng)) for k in chosen]
+        return np.stack([as_sequence(self.stored.load(*one), levels) for one in shown[own]])[: end - first]
 
-    def training_batches(self, epoch, first=0):
+    def training_batches(self, epoch, first=0, part=WHOLE):
         """The shuffled batches of an epoch, with what `config` asks to be drawn at random.
 
         That is: single_region_share of the batches show one region of each medium (N = 1). In the others an image is
         mirrored with flip_probability, unless its captions tell left from right; and where the captioner reads a
         pyramid, full_grid_share of them have the grid itself as its first level.
         """
-        return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch])
+        return self.batches(self.order(epoch), first, seed=[self.config.seed, epoch], part=part)
 
-    def batches(self, order=None, first=0, seed=None):
+    def batches(self, order=None, first=0, seed=None, part=WHOLE):
         """Yield batches: descriptors [S, N, D], captions int32 [S * K, L], masks float32 [S * K, L], as tensors.
 
         The samples come in the given order, else as they are, from batch number `first` on; the last batch may be a
         part. L is the longest caption of the batch. tf.data reads the files ahead of the step. With `seed`, a list
         of integers, some are changed as `training_batches` says, by draws that depend on it and the batch number.
+        `part`: the descriptors are those of these samples of each batch alone (`rows_of`), the captions are of all.
         UserError where the descriptors of a sample cannot be read.
         """
         import tensorflow as tf
@@ -244,7 +260,7 @@ class Samples:
             length = int(self.masks[chosen].sum(axis=-1).max())
             rng = None if seed is None else np.random.default_rng([*seed, number])
             try:
-                descriptors = self._read(chosen, rng)
+                descriptors = self._read(chosen, rng, part)
             except UserError as error:
                 reasons.append(error)
                 raise

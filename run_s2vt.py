@@ -10,7 +10,8 @@
 
 It reads the descriptors that preprocessing.py stores. --train writes checkpoints `model-<step>`, `loss.tsv`
 (checkpoint, train, validation) and TensorBoard's scalars into the experiment's folder, in place of what an earlier
---train left there; --resume goes on from the last checkpoint. --test appends a line to `scores.txt` and writes every
+--train left there; --resume goes on from the last checkpoint. It trains on all GPUs that it sees, and with others where
+TF_CONFIG says so (docs/scale.md). --test appends a line to `scores.txt` and writes every
 prediction to `model-<step>.json`; it takes other data sets of videos, or of images, than the captioner was trained on.
 --export writes a checkpoint with float16 weights and without Adam's moments.
 """
@@ -20,7 +21,7 @@ import sys
 
 import cfg
 from datasets import annotations
-from system import device, errors
+from system import cluster, device, errors
 
 # What --set may change in a checkpoint to hand on.
 EXPORT_SETTINGS = ("beam_size", "length_penalty", "precision", "cnn_precision", "saliency_input_size")
@@ -49,19 +50,22 @@ def parse_args(argv=None):
     return args
 
 
-def train(args):
-    """--train: from the initial weights, or from the last checkpoint, to the last epoch."""
-    from captioner import training
+def train(args, workers):
+    """--train: from the initial weights, or from the last checkpoint, to the last epoch; one of `workers`, if any."""
+    from captioner import distribution, training
 
     config = cfg.from_arguments(args, settings=not args.resume)
-    with training.locked(config):
-        _train(args, training.resume(config, args.set) if args.resume else training.start(config))
+    with distribution.joined(workers) as engine, training.locked(config, engine):
+        _train(args, training.resume(config, args.set, engine) if args.resume else training.start(config, engine))
 
 
 def _train(args, trainer):
     from captioner import checkpoint, training
 
     config = trainer.config
+    if not trainer.distribution.is_chief:  # who alone tells
+        training.train(trainer)
+        return
     print(
         f"{', '.join(config.sources)}: {trainer.samples.n_captions} training captions, {len(trainer.validation)} for "
         f"validation, {len(trainer.vocabulary)} words; {trainer.steps_per_epoch} steps an epoch; from step "
@@ -112,9 +116,10 @@ def export(args):
 
 def main(argv=None):
     args = parse_args(argv)
-    device.start_tensorflow(args.gpu)
+    workers = cluster.read() if args.train else None
+    device.start_tensorflow(args.gpu, set_up=workers is None)
     if args.train:
-        train(args)
+        train(args, workers)
     elif args.test:
         test(args)
     else:

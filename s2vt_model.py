@@ -13,9 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-END = 0  # the id of the end token
-
-DESCRIPTORS = tf.TensorSpec([None, None, None], tf.float32)  # [B, N, D]; one traced graph serves every size
+from s2vt_decoding import END, Decoding
 
 
 def weight_shapes(n_words, dim_image, dim_hidden, dim_word_emb):
@@ -48,7 +46,7 @@ def _uniform(seed):
     return keras.initializers.RandomUniform(-0.1, 0.1, seed=seed)
 
 
-class S2VT(keras.layers.Layer):
+class S2VT(Decoding, keras.layers.Layer):
     """The S2VT encoder-decoder.
 
     n_words V, dim_image D, dim_hidden H, dim_word_emb E; n_frame_step: the number of descriptors it is trained on
@@ -132,6 +130,10 @@ class S2VT(keras.layers.Layer):
             c = tf.clip_by_value(c, -self.cell_clip, self.cell_clip)
         return c, tf.sigmoid(o) * tf.tanh(c)
 
+    def _step(self, factors, products, c, h):
+        """`_cell` for the input products [B, 4H], or [1, 4H], after h [B, H]."""
+        return self._cell(products + _product(h, factors.recurrent_rows), c)
+
     def _recur(self, factors, inputs, c, h, first=0, sizes=None):
         """Run the LSTM over a sequence of input products, from step `first` on.
 
@@ -144,7 +146,7 @@ class S2VT(keras.layers.Layer):
         def step(t, c, h, outputs):
             if sizes is not None:
                 c, h = c[: sizes[t]], h[: sizes[t]]
-            c, h = self._cell(inputs.read(t) + _product(h, factors.recurrent_rows), c)
+            c, h = self._step(factors, inputs.read(t), c, h)
             return t + 1, c, h, outputs.write(t, h)
 
         rows = tf.TensorShape([None, self.dim_hidden])
@@ -157,10 +159,10 @@ class S2VT(keras.layers.Layer):
         )
         return outputs, c, h
 
-    def _encode(self, factors, descriptors, keep_prob=1.0, seed=None):
+    def _encode(self, factors, descriptors, keep_prob=1.0, seed=None, drawn=None):
         """Read the descriptors [B, N, D] from the zero state -> state c, h [B, H] (equation 1)."""
         x = _product(descriptors, factors.embedding) + self.embed_features_b  # [B, N, H]
-        x = tf.transpose(_dropout(x, keep_prob, seed), [1, 0, 2])  # [N, B, H]
+        x = tf.transpose(_dropout(x, keep_prob, seed, drawn), [1, 0, 2])  # [N, B, H]
         return self._read(factors, _product(x, factors.input_rows) + self.lstm_bias)
 
     def _read(self, factors, products):
@@ -182,16 +184,20 @@ class S2VT(keras.layers.Layer):
         outputs, _, _ = self._recur(factors, inputs, *state)
         return tf.transpose(outputs.stack(), [1, 0, 2])
 
-    def _decode_packed(self, factors, state, caption, sizes, places, keep_prob=1.0, seed=None):
+    def _decode_packed(self, factors, state, caption, sizes, places, keep_prob=1.0, seed=None, drawn=None):
         """As `_decode`, but only at the places that `_pack` found, from states in its order -> outputs h' [M, H]."""
         previous = tf.pad(caption[:, :-1], [[0, 0], [1, 0]])  # [B, L]
         words = tf.where(places[:, 1:] > 0, tf.gather(self.Wemb, tf.gather_nd(previous, places)), 0.0)  # [M, E]
-        products = _product(_dropout(words, keep_prob, seed), factors.word_rows) + self.lstm_bias  # [M, 4H]
+        products = _product(_dropout(words, keep_prob, seed, drawn), factors.word_rows) + self.lstm_bias  # [M, 4H]
         inputs = tf.TensorArray(
             products.dtype, tf.size(sizes), infer_shape=False, element_shape=[None, 4 * self.dim_hidden]
         )
         outputs, _, _ = self._recur(factors, inputs.split(products, sizes), *state, sizes=sizes)
         return outputs.concat()
+
+    def _word_products(self, factors, words):
+        """Input products of a step whose previous words are `words` int [B] -> [B, 4H]."""
+        return _product(tf.gather(self.Wemb, words), factors.word_rows) + self.lstm_bias
 
     def _logits(self, factors, h):
         """h' [..., H] -> logits [..., V]."""
@@ -199,28 +205,38 @@ class S2VT(keras.layers.Layer):
 
     # What others call
 
-    def caption_loss(self, descriptors, caption, mask, training=False, seed=(0, 0)):
+    def caption_loss(self, descriptors, caption, mask, training=False, seed=(0, 0), share=None):
         """Mean cross-entropy of the words under the mask: sum(cross-entropy * mask) / sum(mask).
 
         descriptors [B, N, D], caption int [B, L], mask [B, L] of zeros and ones -> scalar. There may be K captions of
         each medium, one after another [B * K, L]: it is then encoded once for all of them. `seed` (two integers) fixes
-        the dropout of a training step.
+        the dropout of a training step. `share`: the descriptors are those of some media of the batch alone
+        (captioner/distribution.py), caption and mask of all; it is then their share of the loss: all add up to it.
         """
-        loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed)
+        loss, n_words = self.caption_loss_sum(descriptors, caption, mask, training, seed, share=share)
         return loss / n_words
 
-    def caption_loss_sum(self, descriptors, caption, mask, training=False, seed=(0, 0), caption_weights=None):
+    def caption_loss_sum(
+        self, descriptors, caption, mask, training=False, seed=(0, 0), caption_weights=None, share=None
+    ):
         """As `caption_loss`, but the two sums apart, for a mean over several batches -> (scalar, scalar).
 
-        With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight.
+        With `caption_weights` [B] the cross-entropies of each caption are multiplied by its weight. The second sum is
+        that of the whole batch, whatever the `share`.
         """
         input_keep, output_keep = (self.input_keep_prob, self.output_keep_prob) if training else (1.0, 1.0)
         encoder_seed, word_seed, output_seed = (tf.random.experimental.stateless_fold_in(seed, k) for k in range(3))
         factors, (order, sizes, places) = self._factors(), _pack(mask)
-        media = order // (tf.shape(caption)[0] // tf.shape(descriptors)[0])  # the medium of each caption
-        state = [tf.gather(part, media) for part in self._encode(factors, descriptors, input_keep, encoder_seed)]
-        h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed)  # [M, H]
-        logits = self._logits(factors, _dropout(h, output_keep, output_seed))  # [M, V]
+        per_medium = tf.shape(caption)[0] // (share.n_media if share else tf.shape(descriptors)[0])
+        media = order // per_medium  # the medium of each caption
+        media_drawn = words_drawn = None
+        if share:
+            media_drawn = tf.range(share.first, share.end), share.n_media
+            media, sizes, places, words_drawn = share.of_packed(per_medium, media, sizes, places)
+        state = self._encode(factors, descriptors, input_keep, encoder_seed, media_drawn)
+        state = [tf.gather(part, media) for part in state]
+        h = self._decode_packed(factors, state, caption, sizes, places, input_keep, word_seed, words_drawn)  # [M, H]
+        logits = self._logits(factors, _dropout(h, output_keep, output_seed, words_drawn))  # [M, V]
         words = tf.gather_nd(caption, places)  # [M]
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(words, logits)  # [M]
         if training and self.label_smoothing > 0:  # the cross-entropy with (1 - s) one-hot + s uniform
@@ -229,7 +245,7 @@ class S2VT(keras.layers.Layer):
         weights = tf.cast(tf.gather_nd(mask, places), tf.float32)  # [M]
         if caption_weights is not None:
             loss *= tf.gather(caption_weights, places[:, 0])
-        return tf.reduce_sum(loss * weights), tf.reduce_sum(weights)
+        return tf.reduce_sum(loss * weights), tf.reduce_sum(mask if share else weights)
 
     def encode(self, descriptors):
         """Read descriptors [B, N, D] -> the state c, h [B, H] from which the caption is written."""
@@ -282,138 +298,17 @@ class S2VT(keras.layers.Layer):
         """
         factors = self._factors()
         c, h = self._encode(factors, descriptors[:, None])
-        asked = self._word_products(factors, [END]) + _product(h, factors.recurrent_rows)  # [R, 4H]
-        _, h = self._cell(asked, c)
+        _, h = self._step(factors, self._word_products(factors, [END]), c, h)  # [R, H]
         return _product(h, factors.output)
 
     def word_name_scores(self, descriptors, word_ids):
         """`name_scores` of a word for each descriptor: [R, D], [R] -> [R]."""
         return tf.gather(self.name_scores(descriptors), word_ids, batch_dims=1)
 
-    def generate(self, descriptors, beam_size=1, length_penalty=0.0):
-        """Caption the descriptors [B, N, D] -> list of B lists of word ids, the end token left out.
-
-        A caption ends at the end token or at n_lstm_step words. beam_size 1 is greedy decoding; above, the caption in
-        the last beam of the highest score: total log-probability / number of its words (the end token is one) to the
-        power of `length_penalty`.
-        """
-        descriptors = tf.cast(descriptors, tf.float32)
-        if beam_size == 1:
-            return [_until_end(row) for row in self._greedy(descriptors).numpy()]
-        words, _ = self._beam(descriptors, beam_size, length_penalty)  # [B, K, L]
-        return [_until_end(row) for row in words[:, 0].numpy()]  # top_k sorts: the first beam is the best
-
-    def beams(self, descriptors, beam_size, length_penalty=0.0):
-        """All captions of the last beam with their scores, best first: [B, N, D] -> list of B lists of (ids, score)."""
-        words, scores = self._beam(tf.cast(descriptors, tf.float32), beam_size, length_penalty)  # [B, K, L], [B, K]
-        return [
-            [(_until_end(row), float(score)) for row, score in zip(*one, strict=True) if np.isfinite(score)]
-            for one in zip(words.numpy(), scores.numpy(), strict=True)
-        ]
-
-    # Decoding
-
-    def _word_products(self, factors, words):
-        """Input products of a step whose previous words are `words` int [B] -> [B, 4H]."""
-        return _product(tf.gather(self.Wemb, words), factors.word_rows) + self.lstm_bias
-
-    @tf.function(autograph=False, input_signature=[DESCRIPTORS])
-    def _greedy(self, descriptors):
-        """The most probable word at every step: [B, N, D] -> ids [B, L], zeros after the end token."""
-        factors = self._factors()  # once, outside the loop
-        state = self._encode(factors, descriptors)
-        return self._write(factors, state, lambda t, logits: tf.argmax(logits, axis=-1, output_type=tf.int32))
-
-    def sample(self, descriptors, n_samples, seed):
-        """Captions drawn by their probability: descriptors [B, N, D], seed [2] -> ids [B * n_samples, L].
-
-        Those of one medium follow one another; after the end token there are zeros.
-        """
-        factors = self._factors()
-        state = [tf.repeat(part, n_samples, axis=0) for part in self._encode(factors, descriptors)]
-
-        def draw(t, logits):  # [B * n_samples, V] -> [B * n_samples]
-            seed_of_step = tf.random.experimental.stateless_fold_in(seed, t)
-            return tf.random.stateless_categorical(logits, 1, seed_of_step, dtype=tf.int32)[:, 0]
-
-        return self._write(factors, state, draw)
-
-    def _write(self, factors, state, choose):
-        """Write word after word from state c, h [B, H]: `choose` takes (step, logits [B, V]) to words [B] -> [B, L]."""
-        c, h = state
-        n_media = tf.shape(c)[0]
-        words = tf.TensorArray(tf.int32, self.n_lstm_step, element_shape=[None])
-        words = words.unstack(tf.zeros([self.n_lstm_step, n_media], tf.int32))
-
-        def step(t, products, c, h, ended, words):
-            c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
-            word = tf.where(ended, END, choose(t, self._logits(factors, h)))  # [B]
-            return t + 1, self._word_products(factors, word), c, h, ended | (word == END), words.write(t, word)
-
-        *_, words = tf.while_loop(
-            lambda t, products, c, h, ended, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
-            step,
-            (0, tf.tile(self.lstm_bias[None], [n_media, 1]), c, h, tf.zeros([n_media], tf.bool), words),
-        )
-        return tf.transpose(words.stack())
-
-    @tf.function(
-        autograph=False, input_signature=[DESCRIPTORS, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
-    )
-    def _beam(self, descriptors, n_beams, length_penalty):
-        """The captions of the highest scores that a beam search finds: [B, N, D] -> ids [B, K, L], scores [B, K]."""
-        factors = self._factors()
-        c, h = (tf.repeat(state, n_beams, axis=0) for state in self._encode(factors, descriptors))  # [B * K, H]
-        n_media = tf.shape(descriptors)[0]
-        # A finished caption goes on with end tokens at no cost; all beams but the first start out impossible.
-        only_end = tf.one_hot(END, self.n_words, 0.0, -np.inf)  # [V]
-        totals = tf.tile(tf.one_hot([0], n_beams, 0.0, -np.inf), [n_media, 1])  # [B, K]
-        words = tf.zeros([n_media, n_beams, self.n_lstm_step], tf.int32)
-
-        def step(t, products, c, h, lengths, ended, totals, words):
-            c, h = self._cell(products + _product(h, factors.recurrent_rows), c)
-            log_probs = tf.reshape(tf.nn.log_softmax(self._logits(factors, h)), [n_media, n_beams, self.n_words])
-            totals = totals[..., None] + tf.where(ended[..., None], only_end, log_probs)  # [B, K, V]
-            lengths = tf.where(ended, lengths, t + 1)  # [B, K], of all that come from the same beam
-            scores = totals / tf.pow(tf.cast(lengths, tf.float32), length_penalty)[..., None]  # [B, K, V]
-            _, best = tf.math.top_k(tf.reshape(scores, [n_media, -1]), n_beams)  # [B, K]
-            totals = tf.gather(tf.reshape(totals, [n_media, -1]), best, batch_dims=1)  # [B, K]
-            parent, word = best // self.n_words, best % self.n_words  # [B, K]
-            lengths = tf.gather(lengths, parent, batch_dims=1)
-            c, h = (
-                tf.reshape(tf.gather(tf.reshape(state, [n_media, n_beams, -1]), parent, batch_dims=1), tf.shape(c))
-                for state in (c, h)
-            )
-            ended = tf.gather(ended, parent, batch_dims=1) | (word == END)
-            place = tf.one_hot(t, self.n_lstm_step, dtype=tf.int32)  # [L]
-            words = tf.gather(words, parent, batch_dims=1) + place * word[..., None]
-            return t + 1, self._word_products(factors, tf.reshape(word, [-1])), c, h, lengths, ended, totals, words
-
-        *_, lengths, _, totals, words = tf.while_loop(
-            lambda t, products, c, h, lengths, ended, totals, words: (t < self.n_lstm_step) & ~tf.reduce_all(ended),
-            step,
-            (
-                0,
-                tf.tile(self.lstm_bias[None], [n_media * n_beams, 1]),
-                c,
-                h,
-                tf.zeros([n_media, n_beams], tf.int32),
-                tf.zeros([n_media, n_beams], tf.bool),
-                totals,
-                words,
-            ),
-        )
-        return words, totals / tf.pow(tf.cast(lengths, tf.float32), length_penalty)
-
 
 def at_places(values, places):
     """Of values [B, L, ...] those at places int [P], or [B, P] of each row -> [B, P, ...]; None: all."""
     return values if places is None else tf.gather(values, places, axis=1, batch_dims=len(places.shape) - 1)
-
-
-def _until_end(row):
-    """The word ids of a row int [L], up to the end token -> list."""
-    return row[: np.argmax(row == END)].tolist() if END in row else row.tolist()
 
 
 def _product(x, weights):
@@ -435,8 +330,20 @@ def _pack(mask):
     return order, sizes, tf.stack([tf.gather(order, place), step], axis=1)
 
 
-def _dropout(x, keep_prob, seed):
-    """Inverted dropout with a stateless seed, so that a resumed run draws what the unbroken one would have drawn."""
+def _dropout(x, keep_prob, seed, drawn=None):
+    """Inverted dropout with a stateless seed, so that a resumed run draws what the unbroken one would have drawn.
+
+    `drawn` (rows, n): x has these of the n rows of what one worker alone would have had, and gets what they would have
+    got. All n are drawn for that, which costs little beside the products.
+    """
     if keep_prob == 1.0:
         return x
-    return tf.nn.experimental.stateless_dropout(x, rate=1 - keep_prob, seed=seed)
+    if drawn is None:
+        return tf.nn.experimental.stateless_dropout(x, rate=1 - keep_prob, seed=seed)
+    rows, n_rows = drawn
+
+    def draw(shape, dtype):
+        whole = tf.random.stateless_uniform(tf.concat([[n_rows], shape[1:]], axis=0), seed, dtype=dtype)
+        return tf.gather(whole, rows)
+
+    return tf.nn.experimental.general_dropout(x, rate=1 - keep_prob, uniform_sampler=draw)

@@ -144,7 +144,7 @@ def training(rounds):
 
 def training_step(model):
     """The step that run_s2vt.py takes, as a function of (descriptors, ids, mask)."""
-    from captioner import training as stage
+    from captioner import training_step as stage
 
     step = stage.make_step(model, stage.Adam(5e-4, epsilon=1e-8), "float32")
     return lambda *batch: float(step(*batch, (0, 0))[0])

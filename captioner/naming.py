@@ -30,18 +30,23 @@ def word_shares(captions, masks, n_media, n_words):
     occurrences = tf.stack([places[:, 0], tf.gather_nd(captions, places)], axis=1)  # [M, 2]: caption, word
     shape = tf.stack([tf.shape(captions)[0], n_words])
     there = tf.minimum(tf.scatter_nd(occurrences, tf.ones(tf.shape(places)[0]), shape), 1.0)  # [S * K, V]
-    return tf.reduce_mean(tf.reshape(there, [n_media, -1, n_words]), axis=1)
+    per_medium = tf.shape(captions)[0] // tf.maximum(n_media, 1)
+    return tf.reduce_mean(tf.reshape(there, [n_media, per_medium, n_words]), axis=1)
 
 
-def loss(model, descriptors, captions, masks, prior):
+def loss(model, descriptors, captions, masks, prior, share=None):
     """The cross-entropy of the words that are there, over all words, the mean of the media: a scalar.
 
-    descriptors [S, N, D]; captions, masks [S * K, L]; prior [V] from `log_prior`.
+    descriptors [S, N, D]; captions, masks [S * K, L]; prior [V] from `log_prior`; `share` as of S2VT.caption_loss.
     """
     n_media, n_regions = tf.unstack(tf.shape(descriptors)[:2])
+    if share:
+        per_medium = tf.shape(captions)[0] // share.n_media
+        captions, masks = (part[share.first * per_medium : share.end * per_medium] for part in (captions, masks))
     scores = model.name_scores(tf.reshape(descriptors, [-1, model.dim_image]))  # [S * N, V]
     scores = tf.reshape(scores, [n_media, n_regions, model.n_words])
     pooled = tf.reduce_logsumexp(scores, axis=1) - tf.math.log(tf.cast(n_regions, tf.float32)) + prior  # [S, V]
     shares = word_shares(captions, masks, n_media, model.n_words)  # [S, V]
     losses = tf.nn.sigmoid_cross_entropy_with_logits(shares, pooled)  # [S, V]
-    return tf.reduce_mean(tf.reduce_sum(losses[:, END + 1 :], axis=1))
+    losses = tf.reduce_sum(losses[:, END + 1 :], axis=1)  # [S]
+    return tf.reduce_sum(losses) / tf.cast(share.n_media, tf.float32) if share else tf.reduce_mean(losses)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import data_loader
+from captioner.distribution import ALONE
 
 END_WORD = "."  # the end token, as the vocabulary writes it
 N_SAMPLES = 5  # captions of each medium, K
@@ -80,12 +81,24 @@ def is_sound(loss, gradients):
 class SelfCritical:
     """Self-critical training of a model, with the training captions of each medium as references."""
 
-    def __init__(self, model, optimizer, vocabulary, descriptor_dtype, train, validate, beside=None):
+    def __init__(
+        self,
+        model,
+        optimizer,
+        vocabulary,
+        descriptor_dtype,
+        train,
+        validate,
+        beside=None,
+        per_medium=1,
+        distribution=ALONE,
+    ):
         """train and validate: the media of these splits (annotations.Medium).
 
-        `beside`: a function of a batch of given captions; what it gives is added to the loss.
+        `beside`: a function of a batch of given captions, `per_medium` of each medium, and a share of it; what it gives
+        is added to the loss. `distribution`: that of the model (distribution.py).
         """
-        self.model, self.vocabulary = model, vocabulary
+        self.model, self.vocabulary, self.distribution = model, vocabulary, distribution
         self.reward, self.validation_reward = (
             CiderD({medium.id: [[*data_loader.tokenize(one), END_WORD] for one in medium.captions] for medium in media})
             for media in (train, validate)
@@ -94,23 +107,35 @@ class SelfCritical:
         descriptors = tf.TensorSpec([None, None, model.dim_image], descriptor_dtype)
         words = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
 
-        @tf.function(input_signature=[descriptors, tf.TensorSpec([2], tf.int32)])
-        def sample(descriptors, seed):
-            return model.sample(tf.cast(descriptors, tf.float32), N_SAMPLES, seed)  # [S * K, L]
+        def sample(descriptors, n_media, seed):
+            descriptors, share = distribution.own(descriptors, n_media, 1)
+            descriptors = tf.cast(descriptors, tf.float32)
+            if share is None:
+                return model.sample(descriptors, N_SAMPLES, seed)  # [S * K, L]
+            captions = model.sample(descriptors, N_SAMPLES, seed, share.first)
+            others = share.first, n_media - share.end
+            captions = tf.pad(tf.cast(captions, tf.float32), [[N_SAMPLES * n for n in others], [0, 0]])
+            return tf.cast(distribution.sum([captions])[0], tf.int32)  # of all: a GPU adds up no integers
 
-        @tf.function(input_signature=[descriptors, *words, tf.TensorSpec([None], tf.float32), *words])
         def learn(descriptors, captions, masks, weights, *given):
+            descriptors, share = distribution.own(descriptors, tf.shape(captions)[0], N_SAMPLES)
             with tf.GradientTape() as tape:
-                loss, n_words = model.caption_loss_sum(descriptors, captions, masks, caption_weights=weights)
+                loss, n_words = model.caption_loss_sum(
+                    descriptors, captions, masks, caption_weights=weights, share=share
+                )
                 loss /= n_words
                 if beside:
-                    loss += beside(descriptors, *given)
+                    loss += beside(descriptors, *given, share=share)
             gradients = tape.gradient(loss, [variable.value for variable in variables])
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+            loss, *gradients = distribution.sum([loss, *gradients])
             optimizer.apply(gradients)
             return is_sound(loss, gradients)
 
-        self._sample, self._learn = sample, learn
+        seed, number = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)
+        weights = tf.TensorSpec([None], tf.float32)
+        self._sample = distribution.traced(sample, [descriptors, number, seed])
+        self._learn = distribution.traced(learn, [descriptors, *words, weights, *words])
 
     def _words(self, ids):
         """The words of a caption, the end token with them unless the caption takes up every step."""
@@ -120,20 +145,28 @@ class SelfCritical:
     def step(self, media_ids, batch, seed):
         """Learn from captions of some media, drawn by `seed` [2] -> their mean CIDEr-D, whether the loss is sound.
 
-        batch: the descriptors of these media [S, N, D], and their given captions with masks.
+        batch: the descriptors of these media [S, N, D], and their given captions with masks. Of several workers each
+        has the descriptors of its part, and tells the others what its captions are worth.
         """
         descriptors, *given = batch
-        captions = self._sample(descriptors, seed).numpy()  # [S * K, L]
+        captions = self._sample(descriptors, len(media_ids), seed).numpy()  # [S * K, L]
         lengths = (captions > 0).sum(axis=1)  # [S * K]
         masks = (np.arange(captions.shape[1]) <= lengths[:, None]).astype(np.float32)  # the words and the end token
-        words = [self._words(ids[:length]) for ids, length in zip(captions, lengths, strict=True)]
-        rewards = [self.reward.score(media_ids[k // N_SAMPLES], one) for k, one in enumerate(words)]
-        rewards = np.reshape(rewards, (-1, N_SAMPLES))  # [S, K]
+        rewards = np.zeros((len(media_ids), N_SAMPLES))  # [S, K]
+        for k in range(*data_loader.rows_of(self.distribution.part, len(media_ids))):
+            for one in range(N_SAMPLES):
+                ids = captions[k * N_SAMPLES + one, : lengths[k * N_SAMPLES + one]]
+                rewards[k, one] = self.reward.score(media_ids[k], self._words(ids))
+        rewards = self.distribution.total(rewards)
         is_sound = self._learn(descriptors, captions, masks, advantages(rewards).ravel(), *given)
         return float(rewards.mean()), is_sound
 
     def validate(self, samples):
         """The mean CIDEr-D of the captions that the model gives to `samples`, greedy (data_loader.Samples)."""
-        captions = [ids for descriptors, *_ in samples.batches() for ids in self.model.generate(descriptors)]
-        scores = map(self.validation_reward.score, samples.media_ids, map(self._words, captions))
-        return float(np.mean(list(scores)))
+        part, scores = self.distribution.part, np.zeros(len(samples))
+        for number, (descriptors, captions, _) in enumerate(samples.batches(part=part)):
+            first, end = data_loader.rows_of(part, len(captions))
+            before = number * samples.samples_per_batch
+            for k, ids in enumerate(self.model.generate(descriptors) if end > first else [], before + first):
+                scores[k] = self.validation_reward.score(samples.media_ids[k], self._words(ids))
+        return float(self.distribution.total(scores).mean())

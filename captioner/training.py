@@ -1,4 +1,4 @@
-"""Training: Adam on the loss of the captions, with checkpoints from which a run goes on to the bit."""
+"""Training: step after step, with checkpoints from which a run goes on to the bit."""
 
 import contextlib
 import dataclasses
@@ -6,16 +6,17 @@ import functools
 import re
 import shutil
 import signal
+import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 import cfg
 import data_loader
-from captioner import checkpoint, naming, related_words, self_critical
+from captioner import checkpoint, naming, related_words, self_critical, training_step
+from captioner.distribution import ALONE
 from datasets import annotations, store
 from system import files
 from system.errors import UserError
@@ -32,78 +33,15 @@ PREDICTIONS = re.compile(
 MODEL_CARD = "MODEL_CARD.md"  # beside a captioner that is published
 
 
-class Adam(keras.optimizers.Adam):
-    """Adam by TensorFlow's own kernel, which goes over weights and moments once: the same numbers, sooner."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable; what Keras calls for each of them."""
-        k = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[k].value.handle,
-            v=self._velocities[k].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
-
-
-def make_optimizer(config, n_steps):
-    """Adam as `config` asks for it, for a run of so many steps."""
-    rate = config.learning_rate
-    if config.learning_rate_schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, n_steps)
-    averages = {"use_ema": True, "ema_momentum": config.ema_decay} if config.ema_decay > 0 else {}
-    # Keras' Adam has its epsilon outside the bias correction, as TensorFlow 1 had it; only the default differs.
-    decay = config.weight_decay or None
-    optimizer = Adam(rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=decay, **averages)
-    optimizer.exclude_from_weight_decay(var_names=[r"_b\b", r"_bias\b"])
-    return optimizer
-
-
-def batch_signature(model, descriptor_dtype):
-    """Of a batch, descriptors [B, N, D], captions [B, L] and masks [B, L]: one traced graph serves every size."""
-    return [
-        tf.TensorSpec([None, None, model.dim_image], descriptor_dtype),
-        tf.TensorSpec([None, None], tf.int32),
-        tf.TensorSpec([None, None], tf.float32),
-    ]
-
-
-def make_step(model, optimizer, descriptor_dtype, beside=None):
-    """The training step: a function of a batch and the dropout's seed [2] that changes the weights.
-
-    It gives the loss, and whether that is sound (self_critical.is_sound). `beside`: a function of the batch; what it
-    gives is added to the loss.
-    """
-    variables = model.trainable_variables
-    optimizer.build(variables)
-
-    @tf.function(input_signature=[*batch_signature(model, descriptor_dtype), tf.TensorSpec([2], tf.int32)])
-    def step(descriptors, captions, masks, seed):
-        with tf.GradientTape() as tape:
-            loss = model.caption_loss(descriptors, captions, masks, training=True, seed=seed)
-            total = loss + beside(descriptors, captions, masks) if beside else loss
-        gradients = tape.gradient(total, [variable.value for variable in variables])
-        # Dense gradients: an embedding whose word is not in the batch still moves by its moments.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        optimizer.apply(gradients)
-        return loss, self_critical.is_sound(total, gradients)
-
-    return step
-
-
 class Trainer:
     """One training run: the model, Adam, and the place in the order of the samples."""
 
-    def __init__(self, config, vocabulary, model, media):
-        """`media`: those of annotations.read_media; those of the training and the validation split are used."""
-        self.config, self.vocabulary, self.model = config, vocabulary, model
+    def __init__(self, config, vocabulary, model, media, distribution=ALONE):
+        """`media`: those of annotations.read_media; those of the training and the validation split are used.
+
+        The model's variables were made in the scope of `distribution`.
+        """
+        self.config, self.vocabulary, self.model, self.distribution = config, vocabulary, model, distribution
         self.stored = store.Store(config)
         self.cnn_weights_id = self.stored.cnn_weights_id()
         train, validate = (
@@ -118,25 +56,45 @@ class Trainer:
         self.interim = None  # the step of the checkpoint that an interrupted run left between two that are due
         self.steps_per_epoch = self.samples.n_batches()
         self.last_step = self.steps_per_epoch * config.n_epochs
-        self.optimizer = make_optimizer(config, self.last_step)
-
         self._beside = self._naming_loss() if config.naming_weight > 0 else None
-        self._step = make_step(model, self.optimizer, config.descriptor_dtype, self._beside)
+        self._about = {"beside": self._beside, "per_medium": self.samples.per_sample, "distribution": distribution}
+        with distribution.scope():
+            self.optimizer = training_step.make_optimizer(config, self.last_step)
+            self._step = training_step.make_step(model, self.optimizer, config.descriptor_dtype, **self._about)
         self.first_self_critical = self.steps_per_epoch * (config.n_epochs - config.self_critical_epochs)
-        self._loss_sum = tf.function(model.caption_loss_sum, batch_signature(model, config.descriptor_dtype))
+        self._loss_sum = distribution.traced(
+            self._summed_loss, training_step.batch_signature(model, config.descriptor_dtype)
+        )
 
     @functools.cached_property
     def _self_critical(self):
         """What the self-critical epochs train by; others can do without its tables of n-grams."""
         dtype = self.config.descriptor_dtype
         return self_critical.SelfCritical(
-            self.model, self.optimizer, self.vocabulary, dtype, *self._media, beside=self._beside
+            self.model, self.optimizer, self.vocabulary, dtype, *self._media, **self._about
         )
 
+    def _summed_loss(self, descriptors, captions, masks):
+        """S2VT.caption_loss_sum of a batch of the validation."""
+        descriptors, share = self.distribution.own(descriptors, tf.shape(captions)[0], self.validation.per_sample)
+        loss, n_words = self.model.caption_loss_sum(descriptors, captions, masks, share=share)
+        return *self.distribution.sum([loss]), n_words
+
     def _naming_loss(self):
-        """The loss of naming, weighted, as a function of a batch."""
+        """The loss of naming, weighted, as a function of a batch and a share of it."""
         prior = naming.log_prior(self.samples.captions, self.samples.masks, len(self.vocabulary))
-        return lambda *batch: self.config.naming_weight * naming.loss(self.model, *batch, prior)
+        return lambda *batch, share: self.config.naming_weight * naming.loss(self.model, *batch, prior, share)
+
+    def check_workers(self):
+        """UserError where the workers are not about to train the same: from one checkpoint, on the same captions."""
+        folders = "experiment", "data_dir", "descriptors_root"  # may have other names elsewhere
+        settings = {name: value for name, value in dataclasses.asdict(self.config).items() if name not in folders}
+        about = settings, self.step, self.samples.n_captions, self.vocabulary.words
+        if not self.distribution.all_alike(zlib.crc32(repr(about).encode())):
+            raise UserError(
+                f"the workers differ: this one has {self.samples.n_captions} captions, {len(self.vocabulary)} words "
+                f"and is at step {self.step}; each needs the same command, the same data and the same checkpoints"
+            )
 
     def is_due(self, step):
         """Whether a checkpoint is due after that step: every save_every_n_epoch, and after the last one."""
@@ -148,7 +106,8 @@ class Trainer:
         """Train from where the run stands to its end; yields after every step."""
         while self.step < self.last_step:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for number, batch in enumerate(self.samples.training_batches(epoch, first), first):
+            batches = self.samples.training_batches(epoch, first, self.distribution.part)
+            for number, batch in enumerate(batches, first):
                 seed = self.config.seed, self.step
                 if self.step < self.first_self_critical:
                     loss, is_sound = self._step(*batch, seed)
@@ -194,11 +153,16 @@ class Trainer:
         with self.averaged_weights():
             if self.step > self.first_self_critical:
                 return -self._self_critical.validate(self.validation)
-            sums = [self._loss_sum(*batch) for batch in self.validation.batches()]
+            sums = [self._loss_sum(*batch) for batch in self.validation.batches(part=self.distribution.part)]
         return float(sum(loss for loss, _ in sums) / sum(n_words for _, n_words in sums))
 
     def save(self, **losses):
-        """Write the checkpoint of this step; it takes the place of an interim one."""
+        """Write the checkpoint of this step; it takes the place of an interim one. The chief does, the others wait."""
+        if self.distribution.is_chief:
+            self._write(losses)
+        self.distribution.wait()
+
+    def _write(self, losses):
         state = {
             "epoch": self.step / self.steps_per_epoch,
             "n_samples": self.samples.n_captions,
@@ -232,17 +196,19 @@ class Trainer:
         checkpoint.load_optimizer(saved.folder, self.optimizer, self.model)
 
 
-def locked(config):
-    """Context manager: no other process trains in the experiment's folder meanwhile.
+def locked(config, distribution=ALONE):
+    """Context manager: no other process trains in the experiment's folder meanwhile, but workers for their chief.
 
     UserError where one does, and where the folder is that of a published captioner.
     """
     if Path(config.experiment, MODEL_CARD).exists():
         raise UserError(f"{config.experiment} holds a published captioner ({MODEL_CARD}): name another --experiment")
+    if not distribution.is_chief:
+        return contextlib.nullcontext()
     return files.locked(config.experiment, "a captioner is trained in it")
 
 
-def start(config):
+def start(config, distribution=ALONE):
     """A new Trainer: vocabulary from the training split, initial weights from the seed."""
     cnn.grid_shape(config.cnn, config.saliency_input_size)  # stage 3 would find that it does not fit, hours later
     media = annotations.read_media(config)
@@ -252,13 +218,16 @@ def start(config):
     vocabulary = data_loader.Vocabulary.of_captions(captions, config.word_count_threshold)
     vocabulary.related = related_words.related_words(captions, vocabulary.words[1:])
     dim_image = stored.load(train[0].id).shape[-1]
-    model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
-    trainer = Trainer(config, vocabulary, model, media)
-    remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing
+    with distribution.scope():
+        model = checkpoint.build_model(config, vocabulary, dim_image, vocabulary.output_bias(captions))
+    trainer = Trainer(config, vocabulary, model, media, distribution)
+    trainer.check_workers()
+    if distribution.is_chief:
+        remove_experiment(config.experiment)  # only now: a wrong argument has cost nothing
     return trainer
 
 
-def resume(config, assignments):
+def resume(config, assignments, distribution=ALONE):
     """The Trainer as the last checkpoint of `config.experiment` left it, with --set `assignments` applied."""
     steps = checkpoint.steps(config.experiment)
     if not steps:
@@ -266,7 +235,8 @@ def resume(config, assignments):
     folder = checkpoint.folder_of(config.experiment, steps[-1])
     if not (folder / "optimizer.npz").exists():
         raise UserError(f"{folder} has no optimizer.npz, as an exported one: train anew in another --experiment")
-    saved = checkpoint.load(folder, assignments, RESUME_SETTINGS)
+    with distribution.scope():
+        saved = checkpoint.load(folder, assignments, RESUME_SETTINGS)
     saved.check_dataset(config.dataset)
     if config.more_sources not in (None, saved.config.more_sources):
         raise UserError(f"{folder} was trained on {' '.join(saved.config.sources)}: --resume takes no others")
@@ -277,11 +247,14 @@ def resume(config, assignments):
             f"n_epochs={before.n_epochs} cannot be changed any more: this run has a schedule (learning_rate_schedule, "
             "self_critical_epochs) that ends there"
         )
-    files.remove_partials(config.experiment)
+    if distribution.is_chief:
+        files.remove_partials(config.experiment)
     saved.config = dataclasses.replace(saved.config, experiment=config.experiment)
     saved.check_descriptors()
-    trainer = Trainer(saved.config, saved.vocabulary, saved.model, annotations.read_media(saved.config))
+    media = annotations.read_media(saved.config)
+    trainer = Trainer(saved.config, saved.vocabulary, saved.model, media, distribution)
     trainer.restore(saved)
+    trainer.check_workers()
     return trainer
 
 
@@ -353,15 +326,20 @@ def interrupt_flag():
 def train(trainer):
     """Train to the last epoch, with checkpoints, loss table and scalars -> the number of the best checkpoint.
 
-    KeyboardInterrupt after Ctrl-C, when the checkpoint of the last whole step has been written.
+    Of several workers the chief alone writes; the others give None. KeyboardInterrupt after Ctrl-C, here or at another
+    worker, when the checkpoint of the last whole step has been written.
     """
     config, experiment = trainer.config, Path(trainer.config.experiment)
-    experiment.mkdir(parents=True, exist_ok=True)
+    distribution, is_chief = trainer.distribution, trainer.distribution.is_chief
     loss_table = LossTable(experiment / "loss.tsv", up_to=trainer.step)
-    if trainer.step:  # a run that was killed after its last checkpoint left those before it
-        remove_surplus(experiment, config.max_to_keep)
-    scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
-    progress = tqdm(total=trainer.last_step, initial=trainer.step, unit="step", desc="train")
+    scalars = tf.summary.create_noop_writer()
+    if is_chief:
+        experiment.mkdir(parents=True, exist_ok=True)
+        if trainer.step:  # a run that was killed after its last checkpoint left those before it
+            remove_surplus(experiment, config.max_to_keep)
+        scalars = tf.summary.create_file_writer(str(experiment / "tensorboard"))
+    total, done = trainer.last_step, trainer.step
+    progress = tqdm(total=total, initial=done, unit="step", desc="train", disable=not is_chief)
     with interrupt_flag() as interrupted, scalars.as_default(), progress:
         for _ in trainer.run():
             progress.update()
@@ -371,14 +349,16 @@ def train(trainer):
                 trainer.check_sound(abs(validation_loss) < self_critical.MOST_LOSS)
                 trainer.check_sound(all(map(checkpoint.is_sound, trainer.model.reference_weights().values())))
                 trainer.losses_since_save = []
-                loss_table.append(trainer.step, train_loss, validation_loss)
+                if is_chief:
+                    loss_table.append(trainer.step, train_loss, validation_loss)
                 trainer.save(train_loss=train_loss, validation_loss=validation_loss)
-                remove_surplus(experiment, config.max_to_keep)
+                if is_chief:
+                    remove_surplus(experiment, config.max_to_keep)
                 tf.summary.scalar("loss/train", train_loss, trainer.step)
                 tf.summary.scalar("loss/validation", validation_loss, trainer.step)
                 progress.set_postfix(train=f"{train_loss:.3f}", validation=f"{validation_loss:.3f}")
-            if interrupted:
+            if distribution.any(interrupted):
                 if not trainer.is_due(trainer.step):
                     trainer.save()
                 raise KeyboardInterrupt
-    return checkpoint.best_step(experiment)
+    return checkpoint.best_step(experiment) if is_chief else None

@@ -73,14 +73,16 @@ def set_environment():
         _import_matplotlib()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["TF_USE_LEGACY_KERAS"] = "0"  # not what others ask for, as Ray's workers do
     # TensorFlow picks oneDNN by itself only on processors with AVX-512; elsewhere its products are 2.5 times as quick.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def start_tensorflow(gpu=None):
+def start_tensorflow(gpu=None, set_up=True):
     """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
 
-    Where TensorFlow runs already it keeps its devices. UserError where a GPU is named and TensorFlow finds none.
+    Where TensorFlow runs already it keeps its devices. Without `set_up` they are left to who comes next, as a cluster
+    needs them (captioner/distribution.py). UserError where a GPU is named and TensorFlow finds none.
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu = str(gpu)
@@ -98,7 +100,8 @@ def start_tensorflow(gpu=None):
         with contextlib.suppress(RuntimeError):  # TensorFlow runs already, in a notebook
             for gpu_device in gpus:
                 tf.config.experimental.set_memory_growth(gpu_device, True)
-        tf.zeros(1)  # the devices are set up, and reported, here
+        if set_up:
+            tf.zeros(1)  # the devices are set up, and reported, here
     if gpu not in (None, "-1") and not gpus:
         raise UserError(
             f"--gpu {gpu}: TensorFlow finds no such GPU; leave the flag out to run on the CPU, or, if the GPU is "

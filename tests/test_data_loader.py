@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cfg
 import data_loader
 from datasets import store
 from system import device
@@ -113,6 +114,46 @@ def test_batches(config, tensorflow):
         np.testing.assert_array_equal(captions, samples.captions[chosen, 0, :length])
         np.testing.assert_array_equal(masks, samples.masks[chosen, 0, :length])
         assert masks[:, -1].any()
+
+
+def test_parts_of_a_batch_make_it_up():
+    for n in range(9):
+        for n_parts in range(1, 9):
+            rows = [data_loader.rows_of((k, n_parts), n) for k in range(n_parts)]
+            assert [one for first, end in rows for one in range(first, end)] == list(range(n))
+            assert max(end - first for first, end in rows) - min(end - first for first, end in rows) <= 1
+
+
+@pytest.mark.parametrize(
+    "assignments", [[], ["flip_probability=0.5"], ["single_region_share=0.5", "single_region_noise=1"]], ids=str
+)
+def test_several_workers_read_what_one_would(tensorflow, assignments, monkeypatch):
+    """Each the descriptors of its part, which may be none, with what the whole batch has drawn."""
+    config = cfg.override(IMAGES, [*assignments, "batch_size=3"])
+    stored, read = store.Store(config), []
+    rng = np.random.default_rng(0)
+    shown = [(medium.id, mirrored) for medium in MEDIA for mirrored in (False, True)]
+    grids = {one: rng.normal(size=(2, 3, 4)).astype(np.float32) for one in shown}
+    monkeypatch.setattr(stored, "load", lambda *one: read.append(one) or grids[one])
+    monkeypatch.setattr(
+        stored, "load_regions", lambda media_id: grids[media_id, False].reshape(6, 4)[int(media_id[1]) :]
+    )
+    samples = data_loader.training_samples(stored, VOCABULARY, MEDIA)
+    kinds = set()
+    for epoch in range(4):
+        whole = batches(samples, samples.order(epoch), seed=[1, epoch])
+        parts = [batches(samples, samples.order(epoch), seed=[1, epoch], part=(k, 4)) for k in range(4)]
+        for (descriptors, captions, masks), *shares in zip(whole, *parts, strict=True):
+            kinds.add(descriptors.shape[1])
+            np.testing.assert_array_equal(np.concatenate([one for one, *_ in shares]), descriptors)
+            assert [len(one) for one, *_ in shares] == ([0, 1, 1, 1] if len(descriptors) == 3 else [0, 1, 0, 1])
+            for _, *given in shares:
+                np.testing.assert_array_equal(given[0], captions)
+                np.testing.assert_array_equal(given[1], masks)
+    if not assignments:
+        assert len(read) == 4 * (5 + 8)  # each but its own; and of none one, for the shape
+    assert kinds == ({1, 6} if "single_region_share=0.5" in assignments else {6})
+    assert {mirrored for _, mirrored in read} == ({False, True} if "flip_probability=0.5" in assignments else {False})
 
 
 def test_the_last_sample_of_a_medium_is_filled_with_its_captions_from_the_first_on():

@@ -17,6 +17,7 @@ LEVELS = (
     ("vision",),
     ("data_loader", "cfg"),
     ("saliency", "s2vt_model", "system"),
+    ("s2vt_decoding",),
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 WINGS = ("vision", "datasets", "captioner", "explain", "evaluation", "system")

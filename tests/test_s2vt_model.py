@@ -226,7 +226,7 @@ def test_dropout_acts_in_either_place(place):
 def test_dropout_draws_anew_for_inputs_words_and_outputs(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        s2vt_model, "_dropout", lambda x, keep, seed: drawn.append((x.shape, keep, tuple(seed.numpy()))) or x
+        s2vt_model, "_dropout", lambda x, keep, seed, _: drawn.append((x.shape, keep, tuple(seed.numpy()))) or x
     )
     model = random_model(np.random.default_rng(6), input_keep_prob=0.6, output_keep_prob=0.7)
     descriptors, caption, _ = random_batch(np.random.default_rng(6), model, 3, 4, 5)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import s2vt_model
-from captioner import naming, training
+from captioner import naming, training, training_step
 from tests.small_runs import config_of, trained
 
 # Two media with two captions each; words 1 to 3, the end token under the mask, what follows it not.
@@ -53,7 +53,7 @@ def test_regions_are_found_from_captions_alone():
     rng = np.random.default_rng(0)
     things = np.eye(6, dtype=np.float32)[:3]
     model = s2vt_model.S2VT(4, 6, 12, 4, 4, 3)
-    optimizer = training.Adam(0.02)
+    optimizer = training_step.Adam(0.02)
     optimizer.build(model.trainable_variables)
 
     @tf.function

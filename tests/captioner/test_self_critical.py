@@ -5,7 +5,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 
 import s2vt_model
-from captioner import self_critical, training
+from captioner import self_critical, training_step
 from data_loader import Vocabulary
 from datasets import annotations
 
@@ -51,7 +51,7 @@ def test_a_caption_that_breaks_off_is_worth_less():
 
 def model_and_optimizer():
     model = s2vt_model.S2VT(4, 2, 6, 3, 1, 4)
-    optimizer = training.Adam(0.02)
+    optimizer = training_step.Adam(0.02)
     optimizer.build(model.trainable_variables)
     return model, optimizer
 

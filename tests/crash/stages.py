@@ -89,7 +89,7 @@ STAGES = (
 def prepare(folder):
     """Write the data sets, and an untrained captioner of images, into an empty folder."""
     import cfg
-    from captioner import checkpoint, training
+    from captioner import checkpoint, training_step
     from data_loader import Vocabulary
 
     tiny_data.write_msr_vtt(folder / "DATA/MSR_VTT")
@@ -100,7 +100,7 @@ def prepare(folder):
     config = cfg.override(cfg.DATASETS["Flickr8k"], [*SMALL, "batch_size=8", "self_critical_epochs=0"])
     vocabulary = Vocabulary([".", "a", "red", "square", "squares", "there"], [9, 9, 3, 3, 3, 3])
     model = checkpoint.build_model(config, vocabulary, dim_image=1280)
-    optimizer = training.make_optimizer(config, 10)
+    optimizer = training_step.make_optimizer(config, 10)
     optimizer.build(model.trainable_variables)
     checkpoint.save(folder / "experiments/images", 1, config, vocabulary, model, optimizer, {"validation_loss": 1.0})
 

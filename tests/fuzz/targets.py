@@ -285,11 +285,11 @@ CAPTIONER = dataclasses.replace(
 
 
 def _write_checkpoint(folder):
-    from captioner import checkpoint, training
+    from captioner import checkpoint, training_step
 
     vocabulary = data_loader.Vocabulary([".", "a", "dog"], [5, 4, 2], {"puppy": ["dog"]})
     model = checkpoint.build_model(CAPTIONER, vocabulary, dim_image=6)
-    optimizer = training.make_optimizer(CAPTIONER, 10)
+    optimizer = training_step.make_optimizer(CAPTIONER, 10)
     optimizer.build(model.trainable_variables)
     state = {"validation_loss": 2.0, "losses_since_save": [1.5], "n_samples": 3, "cnn_weights_id": "0123"}
     weights = model.reference_weights()
@@ -299,11 +299,11 @@ def _write_checkpoint(folder):
 
 
 def _read_checkpoint(folder, rng):
-    from captioner import checkpoint, training
+    from captioner import checkpoint, training, training_step
 
     training.LossTable(folder / "loss.tsv", up_to=5)
     saved = checkpoint.load(checkpoint.choose(folder))
-    optimizer = training.make_optimizer(saved.config, 10)
+    optimizer = training_step.make_optimizer(saved.config, 10)
     optimizer.build(saved.model.trainable_variables)
     checkpoint.load_optimizer(saved.folder, optimizer, saved.model)
     saved.vocabulary.stand_in("puppy")
