@@ -30,6 +30,11 @@ def _log_probs(model, descriptors, word_ids):
 
 
 @tf.function(autograph=False, reduce_retracing=True)
+def _log_probs_after(model, c, h, word_ids):
+    return tf.nn.log_softmax(model.logits_after((c, h), word_ids[None]))[0]  # [T, V]
+
+
+@tf.function(autograph=False, reduce_retracing=True)
 def _negative_kl(model, descriptors, word_ids, target_log_probs):
     log_q = model.log_probs(descriptors[:, None], word_ids[None])  # [R, T, V]
     # A word that the target rules out counts nothing, though its logarithm is -inf.
@@ -79,6 +84,11 @@ def full_input_log_probs(model, descriptors, word_ids):
     """log p_t, the distribution of every step when the captioner sees everything: [N, D], [T] -> float32 [T, V]."""
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
     return _log_probs(model, tf.constant(np.asarray(descriptors, np.float32)), word_ids).numpy()
+
+
+def log_probs_after(model, state, word_ids):
+    """`full_input_log_probs` of what was read already, the state c, h [1, H] of S2VT.encode: [T] -> [T, V]."""
+    return _log_probs_after(model, *state, tf.constant(np.asarray(word_ids), tf.int32)).numpy()
 
 
 # From raw maps to saliency in [0, 1]. None of these changes its argument.

@@ -33,7 +33,7 @@ from system import ahead, claims, console, device, errors, files
 from system.errors import UserError
 
 AT_ONCE = 4  # sentences over one medium, which the CNN sees once for them: their maps are in memory together
-DRAWN_AHEAD = 2  # explanations of images, while the next ones are computed
+DRAWN_AHEAD = 16  # explanations of images, while the next ones are computed
 
 
 def parse_args(argv=None):
@@ -84,8 +84,8 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         "--format",
-        choices=("mp4", "gif", "png", "html"),
-        help="default: mp4 for a video, png for an image; html: a page that one asks",
+        choices=("mp4", "gif", "png", "html", "npz"),
+        help="default: mp4 for a video, png for an image; html: a page that one asks; npz: nothing but the numbers",
     )
     parser.add_argument("--output", metavar="DIR", help="default: <experiment>/saliency, or saliency")
     claims.add_arguments(parser)
@@ -159,12 +159,12 @@ def write(explained, output, form):
     tell(explained)
     for view in views:
         target = output / f"{render.name(view)}.{form}"
-        if picture is None or form != "html":
+        if form != "npz" and (picture is None or form != "html"):
             beside = view.write(target)
             tqdm.write(f"picture: {target}")
             if beside:
                 tqdm.write(f"the page is large: what it shows lies beside it, {beside}")
-            picture = picture or target
+        picture = picture or target
         view.write(target.with_suffix(".npz"))
         tqdm.write(f"raw maps and settings: {target.with_suffix('.npz')}")
     return picture
@@ -225,6 +225,24 @@ def explanations(explain, paths, queries, args, alone):
                 yield from explain.explain(sight, group, args.normalization, args.instead)
 
 
+def written(jobs, output, form):
+    """`write` each of the explanations -> yields (explanation, its picture or page, or what went wrong).
+
+    An image is drawn by a thread while the next ones are computed. A video is drawn at once: its maps are large.
+    """
+
+    def begun():
+        for explained in jobs:
+            yield explained, errors.outcome(write, explained, output, form) if explained.is_video else None
+
+    def drawn(job):
+        explained, picture = job
+        return picture or write(explained, output, form)
+
+    for (explained, _), picture in ahead.ahead(drawn, begun(), DRAWN_AHEAD):
+        yield explained, picture
+
+
 def main(argv=None):
     args = parse_args(argv)
     sentences = read_sentences(args.sentence)
@@ -249,17 +267,12 @@ def main(argv=None):
         explain.load()  # that weights are missing is told once, not for every medium
     else:
         paths = []
+    jobs = explanations(explain, paths, queries, args, alone)
     with tqdm(total=n_jobs, unit="sentence", desc="explaining", disable=alone) as bar:
-
-        def drawn(explained):  # a video is drawn below, where Ctrl-C ends that
-            return None if explained.is_video else write(explained, output, args.format)
-
-        jobs = explanations(explain, paths, queries, args, alone)
-        for explained, picture in ahead.ahead(drawn, jobs, DRAWN_AHEAD):
+        for explained, picture in written(jobs, output, args.format):
             with told(alone):
                 if isinstance(picture, Exception):
                     raise picture
-                picture = picture or write(explained, output, args.format)
                 n_done += 1
                 bar.update()
                 if args.format == "html":

@@ -133,6 +133,14 @@ class Captioner(abc.ABC):
         """`own_query` of several media, list of cells [n, ...] -> list of Query, or of the UserError."""
         return [outcome(self.own_query, one, path, instead) for one, path in zip(cells, paths, strict=True)]
 
+    def grey_log_q(self, query):
+        """`log_q` when it captions a grey picture: what the words before each word say of it."""
+        return self.log_q(self.grey_cells_to_caption()[None], query)
+
+    def own_log_q(self, query):
+        """`log_q` of an own caption on what it is about, where that is known since it was written, else None."""
+        return None
+
     @staticmethod
     def says_nothing(path):
         return UserError(f"the captioner has nothing to say about {path}: give it a --sentence")

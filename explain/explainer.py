@@ -189,6 +189,7 @@ class Explainer:
         sight = medium if isinstance(medium, Sight) else self.see(medium)
         usual = "released" if sight.is_video else "linear"
         normalizations = tuple(dict.fromkeys(one or usual for one in _several(normalization)))
+        own = [query is None for query in queries]
         queries = [self.own_query(sight, instead) if query is None else query for query in queries]
         if sight.is_video:
             with contextlib.nullcontext(progress) if progress else _bar(sight.path) as show:
@@ -198,7 +199,7 @@ class Explainer:
             found = self._image(sight, queries)
         views = list(itertools.product(self.methods, normalizations))
         return [
-            self._explanation(sight, query, [(*view, *_found(found, sight, *view)[k]) for view in views])
+            self._explanation(sight, query, [(*view, *_found(found, sight, *view)[k]) for view in views], own[k])
             for k, query in enumerate(queries)
         ]
 
@@ -260,17 +261,19 @@ class Explainer:
         batches = media.read_frames(path, size=size, batch_size=self.frames_at_once)
         return (self.captioner.cells(frames, multi_scale) for frames in batches)
 
-    def _explanation(self, sight, query, views):
+    def _explanation(self, sight, query, views, is_own):
         """An Explanation of a query, with those of the further views as `also`.
 
-        views: method, normalization, raw maps [F, T, Gy, Gx], curves [F, T] or None.
+        views: method, normalization, raw maps [F, T, Gy, Gx], curves [F, T] or None; is_own: it is the captioner's own
+        caption of what it sees here.
         """
+        log_q = self.captioner.own_log_q(query) if is_own else None
         about = {
             "height": sight.height,
             "width": sight.width,
             "box": sight.box,
-            "log_q": self.captioner.log_q(sight.cells, query),
-            "grey_log_q": self.captioner.log_q(self.captioner.grey_cells_to_caption()[None], query),
+            "log_q": self.captioner.log_q(sight.cells, query) if log_q is None else log_q,
+            "grey_log_q": self.captioner.grey_log_q(query),
             "config": self.captioner.config,
             "checkpoint": self.captioner.checkpoint,
             "learnt_from": self.captioner.media,

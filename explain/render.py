@@ -19,7 +19,7 @@ GIF_FPS = 10  # at most: a gif of every frame would be huge
 MAX_NAME = 80  # letters of the sentence in a file's name
 MAX_NAME_BYTES = 230  # of the whole name, without ending: file systems take 255
 SHEET_FRAMES = 5  # a word, on a contact sheet
-FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png", "html"), ("png", "html")  # the first is the usual one
+FORMS_OF_VIDEOS, FORMS_OF_IMAGES = ("mp4", "gif", "png", "html", "npz"), ("png", "html", "npz")  # the first: the usual
 
 
 def forms(is_video):

@@ -187,8 +187,23 @@ class S2VTCaptioner(Captioner):
         self.contrast.others.assign(self._other_ids(query))
         return self.contrast
 
+    @functools.cached_property
+    def _grey_state(self):
+        """The state after a grey picture was read."""
+        return self.saved.model.encode(self.read(self.grey_cells_to_caption()[None]).astype(np.float32)[None])
+
+    def grey_log_q(self, query):
+        return self._log_q(saliency.log_probs_after(self.saved.model, self._grey_state, query.ids), query)
+
+    def own_log_q(self, query):
+        return None if query.target_log_probs is None else self._log_q(query.target_log_probs, query)
+
     def log_q(self, cells, query):
-        log_p = saliency.full_input_log_probs(self.saved.model, self.read(cells), query.ids)[query.places]  # [T, V]
+        return self._log_q(saliency.full_input_log_probs(self.saved.model, self.read(cells), query.ids), query)
+
+    def _log_q(self, log_p, query):
+        """log q of the words that are explained, from all distributions [L, V]."""
+        log_p = log_p[query.places]  # [T, V]
         log_q = log_p[np.arange(len(log_p)), np.take(query.ids, query.places)]
         if query.against is not None:  # less that of the other word
             log_q = log_q - log_p[np.arange(len(log_p)), np.take(self._other_ids(query), query.places)]

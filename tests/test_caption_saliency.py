@@ -172,7 +172,7 @@ def test_a_clip(explain, clip, tmp_path):
     result.write(tmp_path / "x.GIF")
     assert media.kind(tmp_path / "x.GIF") == "video"
     for name in ("x.avi", "x"):
-        with pytest.raises(caption_saliency.UserError, match="whose picture is mp4 or gif or png or html, not "):
+        with pytest.raises(caption_saliency.UserError, match="whose picture is mp4 or gif or png or html or npz, not "):
             result.write(tmp_path / name)
 
 

@@ -148,9 +148,9 @@ def test_many_media_and_sentences_in_one_run(trained, tmp_path):
     twice = ("--media", tmp_path / "one.png", tmp_path / "other/one.png")
     printed = run("visualization.py", *twice, "--experiment", f"experiments/{dataset}", cwd=folder, status=2)
     assert "2 of the media are called one" in printed
-    asked = ("--sentence", "a square", "--output", tmp_path)
-    run("visualization.py", "--media", tmp_path / "other", *command[-4:], *asked, cwd=folder)  # all in a folder
-    assert (tmp_path / "one-a_square.npz").exists()
+    asked = ("--sentence", "a square", "--output", tmp_path, "--format", "npz")
+    run("visualization.py", "--media", tmp_path / "other", *command[-4:-2], *asked, cwd=folder)  # all in a folder
+    assert (tmp_path / "one-a_square.npz").exists() and not (tmp_path / "one-a_square.png").exists()
 
 
 def test_another_method(trained, tmp_path):

@@ -19,7 +19,7 @@ def write_image(path, frame):
     """Write uint8 [h, w, 3] as a PNG file. UserError where it cannot be written."""
     with files.whole(path) as partial:
         # Runs alone make a file as small as the search for repetitions does, in a quarter of the time.
-        Image.fromarray(frame).save(partial, format="PNG", compress_type=zlib.Z_RLE)
+        Image.fromarray(frame).save(partial, format="PNG", compress_level=1, compress_type=zlib.Z_RLE)
 
 
 def write_video(path, frames, fps):
