@@ -49,8 +49,10 @@ captioner: $(VENV)/.installed ## a captioner of photographs as the bundled one, 
 	$(RUN) run_s2vt.py --dataset $(PHOTOGRAPHS) --train --experiment experiments/photographs --set precision=$(PRECISION)
 	$(RUN) run_s2vt.py --dataset Flickr8k --experiment experiments/photographs --export experiments/captioner --set precision=float32
 
-bench: $(VENV)/.installed ## each stage beside the plain way: benchmarks/README.md
+# BEFORE=../earlier lets a checkout of an earlier version take turns with this one.
+bench: $(VENV)/.installed ## each stage beside the plain way, and whole commands: benchmarks/README.md
 	$(RUN) benchmarks/bench.py
+	$(RUN) benchmarks/whole.py $(if $(BEFORE),--before $(BEFORE))
 
 bench-scale: $(VENV)/.installed ## how time and memory grow
 	$(RUN) benchmarks/scale.py

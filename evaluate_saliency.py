@@ -187,6 +187,7 @@ def main(argv=None):
     import numpy as np
 
     from evaluation import cases, examples_page, ledger, scoring, tables
+    from vision import ffmpeg_process
 
     whole = args.dataset in SCORED_WHOLE
     experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
@@ -200,7 +201,8 @@ def main(argv=None):
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
     book = ledger.Ledger(folder / f"saliency_scores{suffix}", asked_of(args, captioner, methods))
-    score(eye, subjects, book, shard, methods, args)
+    with ffmpeg_process.patience(captioner.patience):
+        score(eye, subjects, book, shard, methods, args)
     results = scoring.collect(subjects, book.records, methods)
     if not results.about:
         raise UserError(

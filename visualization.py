@@ -253,7 +253,7 @@ def main(argv=None):
     explain = caption_saliency.load(experiment, args.method, *asked)
     explain.scratch = output
     from explain import index_page
-    from vision import media
+    from vision import ffmpeg_process, media
 
     paths, shard = media_paths(args, explain.captioner), claims.shard_from(args)
     own = set(shard.of(map(media.name, paths)))
@@ -267,8 +267,11 @@ def main(argv=None):
         explain.load()  # that weights are missing is told once, not for every medium
     else:
         paths = []
-    jobs = explanations(explain, paths, queries, args, alone)
-    with tqdm(total=n_jobs, unit="sentence", desc="explaining", disable=alone) as bar:
+    jobs, patience = explanations(explain, paths, queries, args, alone), ffmpeg_process.patience
+    with (
+        patience(explain.captioner.patience),
+        tqdm(total=n_jobs, unit="sentence", desc="explaining", disable=alone) as bar,
+    ):
         for explained, picture in written(jobs, output, args.format):
             with told(alone):
                 if isinstance(picture, Exception):

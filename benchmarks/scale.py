@@ -6,6 +6,10 @@
 Frames: `visualization.py` on clips of 30 to 3,000 frames, a process each, with a small captioner (H 256, V 2,000) and
 EfficientNet-lite0; maps, by words, vocabulary and grid: `saliency.raw_maps` at the paper's size on 8 frames. Files: the
 stored descriptors of so many media in one folder, as they are, and dealt out to 256 folders by a hash.
+
+    python benchmarks/scale.py film       (up to 60,000 frames: half an hour more, not among the default ones)
+
+Film: as frames, with a sentence of 20 words, whose maps are larger than what stays in memory.
 """
 
 import argparse
@@ -25,7 +29,7 @@ import bench
 from system import arrays, device, errors
 
 
-def frames():
+def frames(numbers, n_words=None):
     """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to the mp4."""
     import cfg
     import data_loader
@@ -40,12 +44,13 @@ def frames():
         vocabulary = data_loader.Vocabulary([".", *words])
         model = checkpoint.build_model(config, vocabulary, 1280)
         checkpoint.save(experiment, 1, config, vocabulary, model, SimpleNamespace(variables=[]), {})
-        for n_frames in (30, 100, 300, 1000, 3000):
+        sentence = bench.SENTENCE if n_words is None else " ".join(words[:n_words])
+        for n_frames in numbers:
             clip = Path(folder, "clip.mp4")
             bench.write_clip(clip, n_frames)
             script = Path(bench.HERE.parent, "visualization.py")
-            command = [script, "--media", clip, "--experiment", experiment, "--sentence", bench.SENTENCE]
-            yield n_frames, *bench.run_script(command)
+            command = [script, "--media", clip, "--experiment", experiment, "--sentence", sentence]
+            yield n_frames, *bench.run_script([*command, "--output", Path(folder, "saliency")])
 
 
 def maps(n_words=bench.WORDS, vocabulary=bench.V, cells=8):
@@ -93,13 +98,13 @@ def files(n_media, n_folders):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ["frames", "maps", "files"]
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)} (default: all)")
+    parts = ["frames", "maps", "files", "film"]
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)} (default: all but film)")
     args = parser.parse_args()
     if odd := set(args.parts) - set(parts):
         parser.error(f"no part {min(odd)}; the parts are {', '.join(parts)}")
-    for part in args.parts or parts:
-        {"frames": print_frames, "maps": print_maps, "files": print_files}[part]()
+    for part in args.parts or parts[:-1]:
+        {"frames": print_frames, "maps": print_maps, "files": print_files, "film": print_film}[part]()
 
 
 def print_files():
@@ -110,11 +115,15 @@ def print_files():
                 print(f"| {n_media:,} | {n_folders} | {what} | {seconds:.3f} |", flush=True)
 
 
-def print_frames():
+def print_frames(numbers=(30, 100, 300, 1000, 3000), n_words=None):
     device.start_tensorflow()
     print("| | | seconds | peak memory, GiB |\n|---|---|---|---|")
-    for n_frames, seconds, memory in frames():
+    for n_frames, seconds, memory in frames(numbers, n_words):
         print(f"| frames | {n_frames} | {seconds:.1f} | {memory:.2f} |", flush=True)
+
+
+def print_film():
+    print_frames((600, 6_000, 60_000), n_words=20)
 
 
 def print_maps():

@@ -29,6 +29,7 @@ class Captioner(abc.ABC):
     media = "image"  # what it has learnt from: "image" or "video"
     words = ()  # that it knows, if it knows only some
     checkpoint = 0  # its number, of a training
+    patience = 60  # seconds in which ffmpeg may give no frame of a file
 
     @property
     def config(self):

@@ -24,6 +24,7 @@ SETTINGS = (
     "length_penalty",
     "cnn_precision",
     "precision",
+    "ffmpeg_patience",
 )
 
 
@@ -68,6 +69,10 @@ class S2VTCaptioner(Captioner):
     @property
     def config(self):
         return self.saved.config
+
+    @property
+    def patience(self):
+        return self.config.ffmpeg_patience
 
     @property
     def identity(self):

@@ -1,5 +1,6 @@
 """Work done ahead: in order, errors in their place, never more than was asked for."""
 
+import contextvars
 import threading
 
 import pytest
@@ -23,6 +24,12 @@ def test_what_a_user_is_to_see_stands_in_its_place():
 def test_a_mistake_of_the_program_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(ahead(lambda number: 1 // number, [1, 0], n_ahead=2))
+
+
+def test_the_context_goes_along():
+    asked = contextvars.ContextVar("asked", default=1)
+    asked.set(2)
+    assert list(ahead(lambda number: number * asked.get(), [3, 4], n_ahead=1)) == [(3, 6), (4, 8)]
 
 
 def test_so_many_are_done_ahead_and_no_more():
