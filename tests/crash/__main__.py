@@ -26,6 +26,9 @@ from tests.crash.runs import compared, end, ended, finish, line_is_missing, note
 TWO = "by another process", "has a checkpoint already"  # what the second of two runs says that cannot both do the work
 
 
+SHARED = {"preprocessing": sharing.STAGE, "evaluation": sharing.EVALUATION}  # stages that processes can share
+
+
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [stage.name for stage in stages.STAGES]
@@ -33,7 +36,7 @@ def parse_args():
     parser.add_argument("--kills", type=int, default=50, help="of each stage")
     parser.add_argument("--writes", type=int, default=10**6, help="at most so many writes of each stage")
     parser.add_argument("--pairs", type=int, default=10, help="how often each stage runs twice at once")
-    parser.add_argument("--shared", type=int, default=20, help="kills of processes that share the work of stage 1")
+    parser.add_argument("--shared", type=int, default=20, help="kills of processes that share the work of a stage")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -94,7 +97,7 @@ def two_at_once(stage, ready, workplace, seconds, expected, n_pairs, chance):
 def main():
     args = parse_args()
     server.load()
-    chance, rows, n_lost = random.Random(args.seed), [], 0
+    chance, rows, together, n_lost = random.Random(args.seed), [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         ready, workplace = Path(folder, "ready"), Path(folder, "workplace")
         ready.mkdir()
@@ -115,8 +118,9 @@ def main():
                 lost = killed, dead, failed, paired
                 done = n_killed, n_writes, n_writes, args.pairs
                 cells = [f"{n} ({len(problems)})" for n, problems in zip(done, lost, strict=True)]
-                if stage.name == "preprocessing":
-                    n_shared, shared = sharing.kill_workers(ready, workplace, args.shared, chance)
+                if stage.name in SHARED:
+                    n_shared, shared = sharing.kill_workers(SHARED[stage.name], ready, workplace, args.shared, chance)
+                    together.append(f"{n_shared} in {stage.name} ({len(shared)})")
                     n_lost += len(shared)
                 rows.append((stage.name, len(expected), f"{seconds:.1f}", *cells))
                 print(*rows[-1], flush=True)
@@ -127,8 +131,8 @@ def main():
     print("|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         print(f"| {' | '.join(map(str, row))} |")
-    if "preprocessing" in args.stages:
-        print(f"\nThree processes at once on stage 1, of which some were killed: {n_shared} kills ({len(shared)})")
+    if together:
+        print(f"\nKills of three processes that share the work: {', '.join(together)}")
     sys.exit(1 if n_lost else 0)
 
 

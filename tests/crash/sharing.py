@@ -1,4 +1,4 @@
-"""Processes that share the work of stage 1, of which some are killed: nothing may be lost, and nothing done twice."""
+"""Processes that share the work of a stage, of which some are killed: nothing may be lost, and nothing done twice."""
 
 import collections
 import os
@@ -18,17 +18,26 @@ STAGE = stages.Stage(
 BEGUN = "begun.txt"  # which process began which medium, a line each
 
 
+EVALUATION = stages.STAGES[-1]
+
+
 def note_beginnings():
-    """Have this process note every medium that it begins to decode, in its folder's file BEGUN."""
+    """Have this process note every medium that it begins to decode, or to score, in its folder's file BEGUN."""
+    from evaluation import scoring
     from vision import descriptors
 
-    log, cnn_inputs = os.open(BEGUN, os.O_APPEND | os.O_CREAT | os.O_WRONLY), descriptors.cnn_inputs
+    log = os.open(BEGUN, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    cnn_inputs, score_subject = descriptors.cnn_inputs, scoring.score_subject
 
-    def noted(config, path, *arguments, **options):
+    def decoded(config, path, *arguments, **options):
         os.write(log, f"{os.getpid()} {Path(path).name}\n".encode())
         return cnn_inputs(config, path, *arguments, **options)
 
-    descriptors.cnn_inputs = noted
+    def scored(eye, subject, *arguments, **options):
+        os.write(log, f"{os.getpid()} {Path(subject.id).name}\n".encode())
+        return score_subject(eye, subject, *arguments, **options)
+
+    descriptors.cnn_inputs, scoring.score_subject = decoded, scored
 
 
 def beginnings(folder):
@@ -48,16 +57,16 @@ def begun_twice(folder, killed):
     return f"done twice: {twice}" if twice else None
 
 
-def kill_workers(ready, workplace, n_kills, chance):
-    """Let workers do STAGE together, and kill one or two of them -> number of kills, list of what went wrong."""
+def kill_workers(stage, ready, workplace, n_kills, chance):
+    """Let workers do a stage together, and kill one or two of them -> number of kills, list of what went wrong."""
     folder = stages.copy(ready, workplace)
-    assert run(STAGE.command, folder) == 0, said(folder)
-    expected, problems, n_killed, seconds = stages.results(folder, STAGE), [], 0, 0
+    assert run(stage.command, folder) == 0, said(folder)
+    expected, problems, n_killed, seconds = stages.results(folder, stage), [], 0, 0
     for k in range(2 * n_kills + 1):
         if n_killed == n_kills:
             break
         folder, start = stages.copy(ready, workplace), time.monotonic()
-        workers = [server.start(STAGE.command, folder, note_beginnings, f"said{n}.txt") for n in range(N_WORKERS)]
+        workers = [server.start(stage.command, folder, note_beginnings, f"said{n}.txt") for n in range(N_WORKERS)]
         n_victims = min(k % N_WORKERS, n_kills - n_killed)  # the first round has none: it says how long one lasts
         moments = sorted(chance.uniform(0, seconds) for _ in range(n_victims))
         statuses, killed = {}, []
@@ -71,8 +80,8 @@ def kill_workers(ready, workplace, n_kills, chance):
             statuses[n] = ended(workers[n])
         n_killed, seconds = n_killed + len(killed), seconds or time.monotonic() - start
         failed = [f"status {status}: {said(folder, f'said{n}.txt')[-300:]}" for n, status in statuses.items() if status]
-        problem = failed[0] if failed else begun_twice(folder, killed) or compared(folder, STAGE, expected)
+        problem = failed[0] if failed else begun_twice(folder, killed) or compared(folder, stage, expected)
         problems += note(
-            problem or finish(STAGE, folder, expected), f"stage 1 by three, {len(killed)} killed, round {k}"
+            problem or finish(stage, folder, expected), f"{stage.name} by three, {len(killed)} killed, round {k}"
         )
     return n_killed, problems

@@ -118,9 +118,17 @@ def results(folder, stage):
             found[name] = Failures(folder / name).all()
         elif name.endswith("scores.txt"):
             found[name] = json.loads(content.splitlines()[-1])
+        elif name.endswith(".jsonl"):  # the scores of each medium, in whatever order
+            whole = [json.loads(line) for line in content.split(b"\n")[:-1] if line.endswith(b"}}")]
+            found[name] = {line["id"]: _timeless(line["record"]) for line in whole}
         elif name.startswith("scored/") and name.endswith(".json"):
-            found[name] = {key: value for key, value in json.loads(content).items() if not key.endswith("seconds")}
+            found[name] = _timeless(json.loads(content))
     return found
+
+
+def _timeless(table):
+    """A table without how long things took."""
+    return {key: value for key, value in table.items() if not key.endswith("seconds")}
 
 
 def copy(source, target):
