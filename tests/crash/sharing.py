@@ -22,22 +22,28 @@ EVALUATION = stages.STAGES[-1]
 
 
 def note_beginnings():
-    """Have this process note every medium that it begins to decode, or to score, in its folder's file BEGUN."""
-    from evaluation import scoring
+    """Have this process note every medium that it begins to decode in stage 1, in its folder's file BEGUN."""
     from vision import descriptors
 
+    descriptors.cnn_inputs = _noted(descriptors.cnn_inputs, lambda config, path, *_: path)
+
+
+def note_beginnings_of_scores():
+    """The same of every medium that it begins to score."""
+    from evaluation import scoring
+
+    scoring.score_subject = _noted(scoring.score_subject, lambda eye, subject, *_: subject.id)
+
+
+def _noted(function, medium_of):
+    """The function, which notes of which medium it is called."""
     log = os.open(BEGUN, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-    cnn_inputs, score_subject = descriptors.cnn_inputs, scoring.score_subject
 
-    def decoded(config, path, *arguments, **options):
-        os.write(log, f"{os.getpid()} {Path(path).name}\n".encode())
-        return cnn_inputs(config, path, *arguments, **options)
+    def noted(*arguments, **options):
+        os.write(log, f"{os.getpid()} {Path(medium_of(*arguments)).name}\n".encode())
+        return function(*arguments, **options)
 
-    def scored(eye, subject, *arguments, **options):
-        os.write(log, f"{os.getpid()} {Path(subject.id).name}\n".encode())
-        return score_subject(eye, subject, *arguments, **options)
-
-    descriptors.cnn_inputs, scoring.score_subject = decoded, scored
+    return noted
 
 
 def beginnings(folder):
@@ -59,14 +65,14 @@ def begun_twice(folder, killed):
 
 def kill_workers(stage, ready, workplace, n_kills, chance):
     """Let workers do a stage together, and kill one or two of them -> number of kills, list of what went wrong."""
-    folder = stages.copy(ready, workplace)
+    folder, notes = stages.copy(ready, workplace), note_beginnings if stage is STAGE else note_beginnings_of_scores
     assert run(stage.command, folder) == 0, said(folder)
     expected, problems, n_killed, seconds = stages.results(folder, stage), [], 0, 0
     for k in range(2 * n_kills + 1):
         if n_killed == n_kills:
             break
         folder, start = stages.copy(ready, workplace), time.monotonic()
-        workers = [server.start(stage.command, folder, note_beginnings, f"said{n}.txt") for n in range(N_WORKERS)]
+        workers = [server.start(stage.command, folder, notes, f"said{n}.txt") for n in range(N_WORKERS)]
         n_victims = min(k % N_WORKERS, n_kills - n_killed)  # the first round has none: it says how long one lasts
         moments = sorted(chance.uniform(0, seconds) for _ in range(n_victims))
         statuses, killed = {}, []
