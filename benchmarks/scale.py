@@ -9,7 +9,7 @@ stored descriptors of so many media in one folder, as they are, and dealt out to
 
     python benchmarks/scale.py film       (up to 60,000 frames: half an hour more, not among the default ones)
 
-Film: as frames, with a sentence of 20 words, whose maps are larger than what stays in memory.
+Film: as frames, with a sentence of 20 words, whose maps are larger than what stays in memory; only numbers are written.
 """
 
 import argparse
@@ -29,8 +29,8 @@ import bench
 from system import arrays, device, errors
 
 
-def frames(numbers, n_words=None):
-    """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to the mp4."""
+def frames(numbers, n_words=None, form="mp4"):
+    """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to its end."""
     import cfg
     import data_loader
     from captioner import checkpoint
@@ -50,7 +50,7 @@ def frames(numbers, n_words=None):
             bench.write_clip(clip, n_frames)
             script = Path(bench.HERE.parent, "visualization.py")
             command = [script, "--media", clip, "--experiment", experiment, "--sentence", sentence]
-            yield n_frames, *bench.run_script([*command, "--output", Path(folder, "saliency")])
+            yield n_frames, *bench.run_script([*command, "--format", form, "--output", Path(folder, "saliency")])
 
 
 def maps(n_words=bench.WORDS, vocabulary=bench.V, cells=8):
@@ -115,15 +115,15 @@ def print_files():
                 print(f"| {n_media:,} | {n_folders} | {what} | {seconds:.3f} |", flush=True)
 
 
-def print_frames(numbers=(30, 100, 300, 1000, 3000), n_words=None):
+def print_frames(numbers=(30, 100, 300, 1000, 3000), **options):
     device.start_tensorflow()
     print("| | | seconds | peak memory, GiB |\n|---|---|---|---|")
-    for n_frames, seconds, memory in frames(numbers, n_words):
+    for n_frames, seconds, memory in frames(numbers, **options):
         print(f"| frames | {n_frames} | {seconds:.1f} | {memory:.2f} |", flush=True)
 
 
 def print_film():
-    print_frames((600, 6_000, 60_000), n_words=20)
+    print_frames((600, 6_000, 60_000), n_words=20, form="npz")
 
 
 def print_maps():
