@@ -7,9 +7,9 @@ Frames: `visualization.py` on clips of 30 to 3,000 frames, a process each, with 
 EfficientNet-lite0; maps, by words, vocabulary and grid: `saliency.raw_maps` at the paper's size on 8 frames. Files: the
 stored descriptors of so many media in one folder, as they are, and dealt out to 256 folders by a hash.
 
-    python benchmarks/scale.py film       (up to 60,000 frames: half an hour more, not among the default ones)
+    python benchmarks/scale.py film       (up to 60,000 frames: some 20 minutes more, not among the default ones)
 
-Film: as frames, with a sentence of 20 words, whose maps are larger than what stays in memory; only numbers are written.
+Film: as frames, up to maps that are larger than what stays in memory; only numbers are written.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import bench
 from system import arrays, device, errors
 
 
-def frames(numbers, n_words=None, form="mp4"):
+def frames(numbers, form="mp4"):
     """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to its end."""
     import cfg
     import data_loader
@@ -44,12 +44,11 @@ def frames(numbers, n_words=None, form="mp4"):
         vocabulary = data_loader.Vocabulary([".", *words])
         model = checkpoint.build_model(config, vocabulary, 1280)
         checkpoint.save(experiment, 1, config, vocabulary, model, SimpleNamespace(variables=[]), {})
-        sentence = bench.SENTENCE if n_words is None else " ".join(words[:n_words])
         for n_frames in numbers:
             clip = Path(folder, "clip.mp4")
             bench.write_clip(clip, n_frames)
             script = Path(bench.HERE.parent, "visualization.py")
-            command = [script, "--media", clip, "--experiment", experiment, "--sentence", sentence]
+            command = [script, "--media", clip, "--experiment", experiment, "--sentence", bench.SENTENCE]
             yield n_frames, *bench.run_script([*command, "--format", form, "--output", Path(folder, "saliency")])
 
 
@@ -123,7 +122,7 @@ def print_frames(numbers=(30, 100, 300, 1000, 3000), **options):
 
 
 def print_film():
-    print_frames((600, 6_000, 60_000), n_words=20, form="npz")
+    print_frames((600, 6_000, 60_000), form="npz")
 
 
 def print_maps():

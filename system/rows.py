@@ -7,7 +7,7 @@ import numpy as np
 
 from system.errors import UserError
 
-IN_MEMORY = 256 << 20  # bytes of an array that stays in memory
+IN_MEMORY = 64 << 20  # bytes of an array that stays in memory, where several copies of it are made
 AT_ONCE = 16 << 20  # bytes of a part, see `spans`
 
 
