@@ -10,8 +10,9 @@ import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
-# Logits [regions, T, V] are the largest thing in memory: so many of them at once, 4 bytes each.
-LOGITS_AT_ONCE = 64 * 2**20
+# Logits [regions, T, V] are the largest thing in memory: so many of them at once, 4 bytes each, and copies of them. Of
+# regions whole rows of the processor's blocks, since the last bits depend on the rest.
+LOGITS_AT_ONCE, BLOCK = 16 * 2**20, 64
 
 RESOLUTION = 1e-6  # nats: float32 holds the logarithm of a probability hardly finer
 
@@ -50,6 +51,7 @@ def _each_alone(model, descriptors, word_ids, target_log_probs=None, places=None
     word_ids = tf.constant(np.asarray(word_ids), tf.int32)
     places = None if places is None else tf.constant(places, tf.int32)
     at_once = max(1, LOGITS_AT_ONCE // (max(1, len(word_ids)) * model.n_words))
+    at_once = at_once // BLOCK * BLOCK or at_once
     parts = []
     for start in range(0, len(descriptors), at_once):
         part = tf.constant(np.asarray(descriptors[start : start + at_once], np.float32))

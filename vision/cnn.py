@@ -23,7 +23,7 @@ from system.errors import UserError
 from vision import efficientnet_lite, geometry
 
 CHUNK = 16  # frames at a time; larger chunks are hardly quicker
-PIXELS_AT_ONCE = CHUNK * 512**2  # fewer frames if they are larger than that, which bounds the memory
+PIXELS_AT_ONCE = CHUNK * 256**2  # fewer frames, but two, if they are larger than that, which bounds the memory
 DOWNLOAD_TIMEOUT = 20  # seconds without an answer
 
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -218,7 +218,7 @@ class Extractor:
     @property
     def frames_at_once(self):
         """How many frames go through the network together."""
-        return max(min(CHUNK, PIXELS_AT_ONCE // self.input_size**2), 1)
+        return max(min(CHUNK, PIXELS_AT_ONCE // self.input_size**2), 2)  # one alone has other last bits
 
     def at(self, input_size):
         """The same CNN for frames of `input_size` pixels a side -> Extractor; UserError where that is no whole grid."""
