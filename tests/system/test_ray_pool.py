@@ -27,7 +27,7 @@ def test_nothing_happens_without_the_flag(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("script", ["preprocessing.py"])
+@pytest.mark.parametrize("script", ["preprocessing.py", "evaluate_saliency.py"])
 @pytest.mark.parametrize("address", [(), ("host0:6379",)])
 def test_where_ray_is_not_installed_a_line_says_so(script, address, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not
