@@ -10,7 +10,7 @@ PHOTOGRAPHS := Flickr8k COCO PASCAL1k
 PRECISION ?= float32
 
 .DEFAULT_GOAL := help
-.PHONY: help demo explore test test-transformers test-quick fuzz crash-test lint format captioner bench bench-scale clean
+.PHONY: help demo explore test test-transformers test-ray test-quick fuzz crash-test lint format captioner bench bench-scale clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-dev ## all tests
 
 test-transformers: $(VENV)-transformers/.installed ## those of captioners of the transformers library, in an environment of their own
 	$(VENV)-transformers/bin/python -m pytest -q tests/explain/test_transformers_captioner.py
+
+test-ray: $(VENV)-ray/.installed ## those of a Ray cluster (--ray), in an environment of their own
+	$(VENV)-ray/bin/python -m pytest -q tests/system/test_ray_pool.py tests/test_ray.py
 
 fuzz: $(VENV)/.installed-dev ## 10,000 damaged files and odd values, read as the program reads them (half an hour)
 	$(RUN) -m tests.fuzz
@@ -58,7 +61,7 @@ bench-scale: $(VENV)/.installed ## how time and memory grow
 	$(RUN) benchmarks/scale.py
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(VENV)-transformers *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-transformers $(VENV)-ray *.egg-info .pytest_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -74,6 +77,12 @@ $(VENV)-transformers/.installed: requirements-transformers.txt $(VENV)/.installe
 	$(PYTHON) -m venv $(VENV)-transformers
 	$(VENV)-transformers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	  -r requirements.txt -r requirements-transformers.txt "pytest>=8,<10"
+	touch $@
+
+$(VENV)-ray/.installed: requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -r requirements.txt ray "pytest>=8,<10"
 	touch $@
 
 # An extra of pyproject.toml; the program itself comes with it.

@@ -26,15 +26,19 @@ the ten worst: `saliency_examples-<dataset>.png`. Other protocols than ours add 
 
 The scores of each medium go to a file beside them as they come, `saliency_scores-<dataset>.<a hash>.jsonl`: from there
 an interrupted run goes on when it is started again, several processes on one folder share the work (--shard deals it
-out), and the tables are of what is there. Where all is there a run begins anew.
+out), and the tables are of what is there. Where all is there a run begins anew. With --ray the actors of a Ray cluster
+score, and this process notes what they found.
 """
 
 import argparse
+import contextlib
+import platform
 import sys
+from typing import NamedTuple
 
 import caption_saliency
 import cfg
-from system import claims, device, errors, files
+from system import claims, device, errors, files, ray_pool
 from system.errors import UserError
 
 TRUTH = {
@@ -86,6 +90,7 @@ def parse_args(argv=None):
     )
     parser.add_argument("--faithfulness", action="store_true", help="measure deletion and insertion as well")
     claims.add_arguments(parser)
+    ray_pool.add_arguments(parser)
     parser.add_argument("--retry_failures", action="store_true", help="try again what could not be read before")
     device.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -147,35 +152,99 @@ def find_subjects(args, config, eye):
     return cases.photographs(eye, captioned, protocols.PROTOCOLS[args.protocol])[: args.limit]
 
 
-def asked_of(args, captioner, methods):
-    """All that the scores depend on: a dict of JSON."""
+class Question(NamedTuple):
+    """What is asked: of whom, about what, and by which methods. `all` is all that the scores depend on, as JSON."""
+
+    eye: object  # cases.Eye
+    subjects: list  # of cases.Subject
+    methods: list
+    all: dict
+
+
+def question_of(args):
+    """The Question of a command line, with the captioner loaded. TensorFlow has started."""
+    from evaluation import cases
+
+    whole = args.dataset in SCORED_WHOLE
+    methods = chosen_methods(args.methods, has_untrained=not args.captioner)
+    asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
+    captioner = caption_saliency.load_captioner(experiment_of(args), *asked)
+    eye = cases.Eye(captioner)
+    subjects = find_subjects(args, None if whole else captioner.config_of(args.dataset, args.set), eye)
     asked = {name: getattr(args, name) for name in ("dataset", "split", "truth", "protocol", "phrase", "faithfulness")}
-    return asked | {"methods": sorted(methods), "captioner": captioner.identity}
+    return Question(eye, subjects, methods, asked | {"methods": sorted(methods), "captioner": captioner.identity})
 
 
-def score(eye, subjects, ledger, shard, methods, args):
+def experiment_of(args):
+    """The folder of the captioner that is asked."""
+    if args.experiment:
+        return args.experiment
+    return cfg.BUNDLED if args.dataset in SCORED_WHOLE else cfg.DATASETS[args.dataset].experiment
+
+
+def worker(args, asked):
+    """What an actor of --ray does: a function from ids of media to their records.
+
+    UserError where its machine has another captioner than the one that is `asked`: Question.all of this command line.
+    """
+    device.start_tensorflow(args.gpu)
+    question = question_of(args)
+    if question.all != asked:
+        raise UserError(f"{platform.node()} has another captioner than the machine that asks")
+    by_id = {subject.id: subject for subject in question.subjects}
+
+    def work(ids):
+        return [_record(question, by_id[name], args) for name in ids]
+
+    return work
+
+
+def _record(question, subject, args):
+    from evaluation import scoring
+    from vision import ffmpeg_process
+
+    with ffmpeg_process.patience(question.eye.captioner.patience):
+        return scoring.score_subject(question.eye, subject, question.methods, args.phrase, args.faithfulness)
+
+
+@contextlib.contextmanager
+def _scoring(question, args):
+    """Context manager of who scores: a function from ids of media to pairs of an id and its record, in any order."""
+    if args.ray is None:
+        by_id = {subject.id: subject for subject in question.subjects}
+        yield lambda ids: ((name, _record(question, by_id[name], args)) for name in ids)
+        return
+    with ray_pool.Pool("evaluate_saliency:worker", args, question.all, with_gpus=args.gpu != "-1") as pool:
+        yield pool.results
+
+
+def score(question, ledger, shard, args):
     """Score the media of a shard that nobody has scored yet, each noted in the ledger when it is through."""
     from tqdm import tqdm
 
-    from evaluation import scoring
-
-    by_id = {subject.id: subject for subject in subjects}
-    own, name_of = shard.of(by_id), {f"{ledger.path.name} {name}": name for name in by_id}
-    with claims.Claims(ledger.path.parent) as work, tqdm(total=len(own), unit="medium", desc="scoring") as bar:
-        for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, by_id))):
+    ids = [subject.id for subject in question.subjects]
+    own, claim_of = shard.of(ids), {name: f"{ledger.path.name} {name}" for name in ids}
+    name_of = {claim: name for name, claim in claim_of.items()}
+    with (
+        claims.Claims(ledger.path.parent) as work,
+        tqdm(total=len(own), unit="medium", desc="scoring") as bar,
+        _scoring(question, args) as records_of,
+    ):
+        for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, ids))):
             ledger.begin_anew()
         if args.retry_failures:
             ledger.forget_unread()
         if n_before := sum(map(ledger.has, own)):
             tqdm.write(f"{n_before} of {len(own)} media are scored already, in {ledger.path}", file=sys.stderr)
-        names = [claim for claim, name in name_of.items() if name in own]
-        for claim in work.take(names, lambda claim: ledger.has(name_of[claim])):
-            name = name_of[claim]
-            record = scoring.score_subject(eye, by_id[name], methods, args.phrase, args.faithfulness)
-            if "unread" in record:
-                errors.report(record["unread"])
-            ledger.add(name, record)
-            bar.update(sum(one in ledger.records for one in own) - bar.n)
+        for claimed in work.rounds(map(claim_of.get, own), lambda claim: ledger.has(name_of[claim])):
+            for name, record in records_of(map(name_of.get, claimed)):
+                if isinstance(record, Exception):
+                    record = {"unread": str(record)}
+                if "unread" in record:
+                    errors.report(record["unread"])
+                ledger.add(name, record)
+                work.release(claim_of[name])
+                bar.update(sum(one in ledger.records for one in own) - bar.n)
         bar.update(len(own) - bar.n)
     ledger.refresh()
 
@@ -183,26 +252,25 @@ def score(eye, subjects, ledger, shard, methods, args):
 def main(argv=None):
     args = parse_args(argv)
     check_protocol(args)
-    device.start_tensorflow(args.gpu)
+    with ray_pool.connected(args):
+        evaluate(args)
+
+
+def evaluate(args):
+    """Score, and write and print the tables of what is scored by now."""
+    device.start_tensorflow("-1" if args.ray else args.gpu)  # with --ray the GPUs of this machine are its actors'
     import numpy as np
 
-    from evaluation import cases, examples_page, ledger, scoring, tables
-    from vision import ffmpeg_process
+    from evaluation import examples_page, ledger, scoring, tables
 
-    whole = args.dataset in SCORED_WHOLE
-    experiment = args.experiment or (cfg.BUNDLED if whole else cfg.DATASETS[args.dataset].experiment)
-    methods = chosen_methods(args.methods, has_untrained=not args.captioner)
-    asked = args.checkpoint, args.set, args.gpu, args.captioner, args.revision
-    captioner = caption_saliency.load_captioner(experiment, *asked)
-    eye = cases.Eye(captioner)
-    config = None if whole else captioner.config_of(args.dataset, args.set)
-    subjects, shard = find_subjects(args, config, eye), claims.shard_from(args)
-    folder = files.writable_folder(args.output or cfg.output_folder(experiment, captioner=args.captioner))
+    question, shard = question_of(args), claims.shard_from(args)
+    subjects, methods, captioner = question.subjects, question.methods, question.eye.captioner
+    output = args.output or cfg.output_folder(experiment_of(args), captioner=args.captioner)
+    folder = files.writable_folder(output)
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
-    book = ledger.Ledger(folder / f"saliency_scores{suffix}", asked_of(args, captioner, methods))
-    with ffmpeg_process.patience(captioner.patience):
-        score(eye, subjects, book, shard, methods, args)
+    book = ledger.Ledger(folder / f"saliency_scores{suffix}", question.all)
+    score(question, book, shard, args)
     results = scoring.collect(subjects, book.records, methods)
     if not results.about:
         raise UserError(
@@ -212,7 +280,11 @@ def main(argv=None):
     table = tables.tabulate(results, by_word=args.dataset in CLIPS)
     seconds = {name: float(np.median(found)) for name, found in results.seconds.items()}
     looking = {SEVERAL_SIZES[several]: float(np.median(found)) for several, found in results.cnn_seconds.items()}
-    about = {"split": None if whole else args.split, "captioner": captioner.name, "checkpoint": captioner.checkpoint}
+    about = {
+        "split": None if args.dataset in SCORED_WHOLE else args.split,
+        "captioner": captioner.name,
+        "checkpoint": captioner.checkpoint,
+    }
     about |= {"protocol": args.protocol, "phrase": args.phrase, "seconds": seconds, "cnn_seconds": looking}
     about["cut_off"] = tables.cut_off(results)
     about |= {"media": len(subjects), "scored": results.n_subjects, "unread": results.unread}

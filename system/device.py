@@ -78,6 +78,17 @@ def set_environment():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+def numeric_settings():
+    """What of the environment the numbers depend on -> dict, for processes elsewhere that are to compute the same.
+
+    The number of threads is among it: some sums are dealt out by it.
+    """
+    names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS"
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"TF_NUM_INTRAOP_THREADS": str(n_cpus), **found}  # so many, where nobody says, TensorFlow has by itself
+
+
 def start_tensorflow(gpu=None, set_up=True):
     """Import TensorFlow, on GPU `gpu` if one is named; call it before any module that imports TensorFlow.
 
