@@ -131,7 +131,9 @@ def test_log_q_is_the_models_own(captioner, picture, scene):
     grey, whole = scene.log_q(np.stack([np.zeros(n_cells), np.ones(n_cells)]), query.ids)
     np.testing.assert_allclose(whole, expected, atol=1e-4)
     np.testing.assert_allclose(
-        captioner.log_q(captioner.cells_to_caption(picture), query), query.by_word(expected, 0, total=True), atol=1e-4
+        captioner.log_q(captioner.cells_to_caption(captioner.pictures_to_caption(picture)), query),
+        query.by_word(expected, 0, total=True),
+        atol=1e-4,
     )
     np.testing.assert_allclose(
         captioner.log_q(captioner.grey_cells()[None], query), query.by_word(grey, 0, total=True), atol=1e-4
@@ -190,7 +192,7 @@ def test_a_larger_picture_gives_a_finer_grid(captioner):
 
 
 def test_its_own_captions(captioner, picture):
-    cells = captioner.cells_to_caption(picture)
+    cells = captioner.cells_to_caption(captioner.pictures_to_caption(picture))
     captions = captioner.captions(cells)
     scores = [score for _, score in captions]
     assert len(captions) == 5 and scores == sorted(scores, reverse=True)
@@ -221,7 +223,7 @@ def test_a_processor_that_crops(tmp_path, picture):
     seen = captioner.as_seen(image)[0]
     assert seen.shape == (64, 64, 3) and seen.min() > 100 and seen[4:-4, 4:-4].min() == 255  # but for its edge
     query = captioner.query(SENTENCE)
-    found = captioner.log_q(captioner.cells_to_caption(picture), query)
+    found = captioner.log_q(captioner.cells_to_caption(captioner.pictures_to_caption(picture)), query)
     expected = query.by_word(own_log_q(captioner, query.ids, picture), 0, total=True)
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
