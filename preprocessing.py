@@ -20,9 +20,7 @@ one has claimed, and what a killed one had is done by another. With --ray one pr
 
 import argparse
 import collections
-import concurrent.futures
 import contextlib
-import itertools
 import platform
 import shlex
 import time
@@ -33,7 +31,7 @@ import numpy as np
 
 import cfg
 from datasets import annotations, store
-from system import claims, console, device, errors, files, ray_pool
+from system import ahead, claims, console, device, errors, files, ray_pool
 from system.errors import UserError
 from vision import descriptors
 
@@ -60,25 +58,11 @@ def decoded_ahead(config, media, size):
     """
 
     def decode(medium):
-        try:
-            inputs = descriptors.cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
-            return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.flip_probability > 0 else inputs
-        except Exception as error:
-            told = errors.as_user_error(error)
-            if told is None:
-                raise
-            return told
+        inputs = descriptors.cnn_inputs(config, medium.path, size, whole=True)  # [n, size, size, 3]
+        return np.concatenate([inputs, inputs[:, :, ::-1]]) if config.flip_probability > 0 else inputs
 
-    waiting = iter(media)
     n_ahead = DECODERS + FRAMES_AHEAD // (config.n_sampled_frames if config.media == "video" else 1)
-    with concurrent.futures.ThreadPoolExecutor(DECODERS) as pool:
-        pending = collections.deque(
-            (medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, n_ahead)
-        )
-        while pending:
-            medium, future = pending.popleft()
-            yield medium, future.result()
-            pending.extend((medium, pool.submit(decode, medium)) for medium in itertools.islice(waiting, 1))
+    return ahead.ahead(decode, media, n_ahead, DECODERS)
 
 
 def through_cnn(extractor, decoded):

@@ -328,20 +328,20 @@ def clips(eye, chosen, folder):
 
 
 def masked_clips(eye, masked):
-    """Sentences with masks (list of davis.MaskedClip), those of a clip side by side -> list of Subject."""
+    """Sentences with masks (list of davis.MaskedClip), in any order -> list of Subject, one a clip."""
+    by_clip = {}
+    for clip in masked:
+        by_clip.setdefault(clip.id, []).append(clip)
 
     def open_clips(sentences):
-        cases = []
-        for clip in sentences:
-            masks = clip.read_masks()
-            named = on_masks(clip.words, clip.named, masks)
-            cases.append(Clip(eye, clip.id, clip.path, clip.words, named, masks.shape))
-        return cases
+        masks = sentences[0].read_masks()  # of the clip
+        named = [on_masks(one.words, one.named, masks) for one in sentences]
+        return [
+            Clip(eye, one.id, one.path, one.words, words, masks.shape)
+            for one, words in zip(sentences, named, strict=True)
+        ]
 
-    return [
-        Subject(name, functools.partial(open_clips, list(sentences)))
-        for name, sentences in itertools.groupby(masked, key=lambda clip: clip.id)
-    ]
+    return [Subject(name, functools.partial(open_clips, sentences)) for name, sentences in by_clip.items()]
 
 
 def _grids_of_image(eye, image, multi_scale):

@@ -13,7 +13,7 @@ import numpy as np
 from evaluation import localization
 from evaluation.cases import UNTRAINED
 from explain import attribution
-from system.errors import UserError
+from system.errors import outcome
 from vision import geometry
 
 MEAN_MAP = "mean_map"  # of a picture, the mean of the paper's maps of all others
@@ -82,13 +82,17 @@ def score_subject(eye, subject, methods, reading="mean", with_faithfulness=False
     Beside the methods there are "centre" and "chance". A phrase that the captioner does not know gets what chance gets,
     and that has a faithfulness of 0. shown: with MEAN_MAP the sum of the paper's maps [SIDE, SIDE] and their number.
     """
-    try:
-        cases = subject.cases()
-    except UserError as error:
-        return {"unread": str(error)}
-    about, scores = [], collections.defaultdict(list)
-    mean_map, methods = MeanMap(), chosen_methods(methods)
-    for number, case in enumerate(cases):
+    record = outcome(_scored, subject, chosen_methods(methods), reading, with_faithfulness)
+    seconds, cnn_seconds = eye.times()
+    if isinstance(record, Exception):
+        return {"unread": str(record)}
+    return record | {"seconds": seconds, "cnn_seconds": {str(several): found for several, found in cnn_seconds.items()}}
+
+
+def _scored(subject, methods, reading, with_faithfulness):
+    """What `score_subject` gives, but for the times. UserError where the medium cannot be read, at whatever frame."""
+    about, scores, mean_map = [], collections.defaultdict(list), MeanMap()
+    for number, case in enumerate(subject.cases()):
         first = len(about)
         for k in range(len(case.asked)):
             about.append({"subject": subject.id, "case": number, "phrase": k, "group": case.group, **case.about(k)})
@@ -114,15 +118,7 @@ def score_subject(eye, subject, methods, reading="mean", with_faithfulness=False
         if with_faithfulness and mapped:
             for (_, _, found), value in zip(mapped, case.faithfulness([one[:2] for one in mapped]), strict=True):
                 found["faithfulness"] = value
-    seconds, cnn_seconds = eye.times()
-    cnn_seconds = {str(several): found for several, found in cnn_seconds.items()}
-    return {
-        "about": about,
-        "scores": dict(scores),
-        "shown": mean_map.as_json(),
-        "seconds": seconds,
-        "cnn_seconds": cnn_seconds,
-    }
+    return {"about": about, "scores": dict(scores), "shown": mean_map.as_json()}
 
 
 def collect(subjects, records, methods):

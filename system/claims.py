@@ -60,13 +60,6 @@ def _descriptor(path):
         return _opened[path]
 
 
-def _tell(text):
-    """Print a line on stderr, above a progress bar that may be there."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
-
-
 class Claims:
     """What this process works on in a folder that other processes may work in; as a context manager it lets go.
 
@@ -102,7 +95,7 @@ class Claims:
             if error.errno not in files.NO_LOCKS:
                 raise UserError(f"{self.path}: cannot be locked ({error.strerror})") from None
             self._has_locks = False
-            _tell(
+            console.tell(
                 f"{self.path.parent}: its file system has no locks, so that several processes would do the same here; "
                 "give each a --shard of its own"
             )
@@ -145,7 +138,7 @@ class Claims:
                 raise RuntimeError(f"waiting for others with {len(self.held)} names claimed")
             if len(others) == len(names):
                 if not told:
-                    _tell(f"waiting for other processes: they work on {len(others)}, such as {others[0]}")
+                    console.tell(f"waiting for other processes: they work on {len(others)}, such as {others[0]}")
                 told = True
                 time.sleep(POLL)
             names = others

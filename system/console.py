@@ -60,3 +60,10 @@ def harmless_streams():
     err = _Harmless(sys.stderr, "\n\t\r")  # progress bars go back to the start of their line
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
+
+
+def tell(text):
+    """Print a line on stderr, above a progress bar that may be there."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)

@@ -14,11 +14,10 @@ import importlib
 import itertools
 import logging
 import os
-import sys
 import time
 from pathlib import Path
 
-from system import device, errors
+from system import console, device, errors
 from system.errors import UserError
 
 LOCAL = "local"  # the address of a cluster that is started on this machine, for this run
@@ -186,7 +185,7 @@ class Pool:
         self._begun = self._begun or time.monotonic()
         if not self._ready and not self._has_told and time.monotonic() - self._begun > SLOW:
             self._has_told = True
-            _tell(f"waiting for the cluster: no actor in {SLOW} seconds; are all of its {self._unit}s taken?")
+            console.tell(f"waiting for the cluster: no actor in {SLOW} seconds; are all of its {self._unit}s taken?")
         room = sum(int(machine.get(self._unit, 0) // self._each) for machine in self._machines())
         for _ in range(room - len(self._tasks)):
             actor = self._actor.remote()
@@ -243,10 +242,3 @@ class Pool:
         else:
             for item in task.items:
                 yield item, Died(f"{task.n_deaths + 1} processes died of it, the last one so: {reason}")
-
-
-def _tell(text):
-    """Print a line on stderr, above a progress bar that may be there."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)

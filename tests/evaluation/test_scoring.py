@@ -369,6 +369,21 @@ def test_what_cannot_be_read_is_noted_and_the_others_are_scored(monkeypatch):
     assert len(results.about) == 3 and results.n_subjects == 4
 
 
+def test_a_medium_that_breaks_off_while_it_is_scored_is_noted_as_one_that_cannot_be_read():
+    times = []
+    eye = SimpleNamespace(times=lambda: times.append("asked") or ({}, {}))
+    case = photograph("a", [LEFT], {})
+    case.maps = lambda *_: (_ for _ in ()).throw(UserError("a: cut off"))
+    assert scoring.score_subject(eye, subjects(case)[0], ["best"]) == {"unread": "a: cut off"}
+    assert times == ["asked"]  # those of what is not scored count nothing
+
+
+def test_sentences_of_a_clip_are_one_medium_wherever_they_stand():
+    clips = [SimpleNamespace(id=name, number=k) for k, name in enumerate(("one", "two", "one"))]
+    found = cases.masked_clips(None, clips)
+    assert [(one.id, [clip.number for clip in one.cases.args[0]]) for one in found] == [("one", [0, 2]), ("two", [1])]
+
+
 def test_scores_from_a_file_are_those_that_went_into_it(tmp_path):
     """Numbers are read as they were, also those of the mean map; other questions have another file."""
     methods, stem = ["best", scoring.MEAN_MAP], tmp_path / "scores"
