@@ -1,5 +1,6 @@
 """A captioner with its CNN, loaded once, that explains any number of media and sentences."""
 
+import collections
 import contextlib
 import dataclasses
 import itertools
@@ -72,6 +73,25 @@ def batched(items, n):
     items = iter(items)
     while batch := list(itertools.islice(items, n)):
         yield batch
+
+
+def _copies(items, n):
+    """n iterators of the same items, each of which is let go when all have had it (itertools.tee keeps 57 of them)."""
+    items, waiting = iter(items), [collections.deque() for _ in range(n)]
+
+    def copy(own):
+        while True:
+            if not own:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                for one in waiting:
+                    one.append(item)
+                del item
+            yield own.popleft()
+
+    return [copy(own) for own in waiting]
 
 
 def _several(value):
@@ -229,7 +249,7 @@ class Explainer:
                 key: [(Rows(self.scratch), []) for _ in queries] for key in itertools.product(methods, smoothings)
             }
             cells = self._frame_cells(sight.path, multi_scale)
-            copies = zip(smoothings, itertools.tee(cells, len(smoothings)), strict=True)
+            copies = zip(smoothings, _copies(cells, len(smoothings)), strict=True)
             streams = [saliency.smooth_stream(one) if smoothed else one for smoothed, one in copies]
             for batches in itertools.zip_longest(*streams):  # of each [b, Gy, Gx, D]; smoothed ones are a frame behind
                 for smoothed, batch in zip(smoothings, batches, strict=True):

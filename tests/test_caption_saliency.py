@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,25 @@ def test_the_maps_of_a_film_are_those_of_a_clip(explain, clip, monkeypatch, tmp_
         np.testing.assert_array_equal(arrays["raw_maps"], short.raw_maps)
         np.testing.assert_array_equal(arrays["maps"], short.maps)
         assert arrays["start"] == 0
+
+
+@pytest.mark.parametrize("normalization", ["linear", "released", ("linear", "released")])
+def test_what_the_cnn_saw_of_a_clip_is_let_go(explain, photograph, monkeypatch, normalization):
+    """However long it is: of the frames that passed hardly any is left when the next ones come."""
+    frames = np.random.default_rng(2).integers(0, 256, (40, 32, 48, 3), np.uint8)
+    writing.write_video(photograph.with_name("long.mp4"), frames, 12)
+    cells, seen, most = explain.captioner.cells, [], 0
+
+    def watched(pictures, multi_scale=False):
+        nonlocal most
+        most = max(most, sum(one() is not None for one in seen))
+        seen.append(weakref.ref(grids := cells(pictures, multi_scale)))
+        return grids
+
+    monkeypatch.setattr(explain.captioner, "cells", watched)
+    monkeypatch.setattr(explain, "frames_at_once", 1)
+    explain(photograph.with_name("long.mp4"), "a dog runs", normalization=normalization)
+    assert len(seen) == 40 and most <= 3
 
 
 def test_a_part_of_a_clip(explain, clip, photograph):
