@@ -18,7 +18,7 @@ PAGES = [
     if not path.is_relative_to(ROOT / "DATA") or path.name == "README.md"
 ]
 SCRIPTS = ("preprocessing.py", "run_s2vt.py", "visualization.py", "explore.py", "evaluate_saliency.py", "demo.py")
-BENCHMARKS = ("bench.py", "whole.py", "precision.py", "alternatives.py", "scale.py", "largest.py")
+BENCHMARKS = ("bench.py", "whole.py", "precision.py", "alternatives.py", "scale.py", "largest.py", "gpu.py")
 
 
 def sections(page, level="##"):
