@@ -234,14 +234,13 @@ class Clip(Case):
     UserError where the clip cannot be read, or has not the frames of its masks.
     """
 
-    def __init__(self, eye, group, path, words, named, shape):
+    def __init__(self, eye, group, path, words, named, shape, seen):
         (n_frames, *size), found = shape, media.probe(path)
         if found.n_frames != n_frames:
             raise UserError(f"{path}: {found.n_frames} frames can be decoded, its masks have {n_frames}")
         if [found.height, found.width] != size:
             masks = "{1} x {0}".format(*size)
             raise UserError(f"{path}: the frames have {found.width} x {found.height} pixels, their masks {masks}")
-        seen = Seen(functools.partial(_grids_of_clip, eye, path))
         super().__init__(eye, group, words, named, size, geometry.box_whole(*size), seen)
         self.path = path
 
@@ -263,7 +262,7 @@ class Clip(Case):
 
     def map_of_picture(self, method, reading, k):
         alone = copy.copy(self)  # with that frame alone: every frame has its maps from itself
-        alone.seen = Seen(functools.partial(_grids_of_clip, self.eye, self.path, indices=[self.frame(k)]))
+        alone.seen = _seen_of_clip(self.eye, self.path, indices=[self.frame(k)])
         maps = alone.maps(method, reading)[k]
         return None if maps is None else maps[0]
 
@@ -322,7 +321,8 @@ def clips(eye, chosen, folder):
     def open_clip(k, medium):
         words = data_loader.tokenize(medium.captions[k % len(medium.captions)])
         truth = demo_clips.load_truth(folder, medium.id)
-        return [Clip(eye, medium.id, medium.path, words, find_named(truth, words), truth.masks.shape[1:])]
+        named, seen = find_named(truth, words), _seen_of_clip(eye, medium.path)
+        return [Clip(eye, medium.id, medium.path, words, named, truth.masks.shape[1:], seen)]
 
     return [Subject(medium.id, functools.partial(open_clip, k, medium)) for k, medium in enumerate(chosen)]
 
@@ -336,8 +336,9 @@ def masked_clips(eye, masked):
     def open_clips(sentences):
         masks = sentences[0].read_masks()  # of the clip
         named = [on_masks(one.words, one.named, masks) for one in sentences]
+        seen = _seen_of_clip(eye, sentences[0].path)
         return [
-            Clip(eye, one.id, one.path, one.words, words, masks.shape)
+            Clip(eye, one.id, one.path, one.words, words, masks.shape, seen)
             for one, words in zip(sentences, named, strict=True)
         ]
 
@@ -346,6 +347,10 @@ def masked_clips(eye, masked):
 
 def _grids_of_image(eye, image, multi_scale):
     return eye.look(eye.captioner.as_seen(image, multi_scale), multi_scale)
+
+
+def _seen_of_clip(eye, path, indices=None):
+    return Seen(functools.partial(_grids_of_clip, eye, path, indices=indices))
 
 
 def _grids_of_clip(eye, path, multi_scale, indices=None):

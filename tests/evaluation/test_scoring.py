@@ -320,10 +320,10 @@ def test_scores_of_a_clip(monkeypatch):
     assert case.score(0, np.ones((1, 2, 2)))["pointing"] == 3 / 8  # in three of four frames half of the pixels
     found = media.VideoInfo(2, 2, 12.0, 3)
     with pytest.raises(UserError, match=r"v\.mp4: 3 frames can be decoded, its masks have 4"):
-        cases.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 2))
+        cases.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 2), None)
     found = media.VideoInfo(3, 2, 12.0, 4)
     with pytest.raises(UserError, match=r"v\.mp4: the frames have 3 x 2 pixels, their masks 5 x 2"):
-        cases.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 5))
+        cases.Clip(eye, "v", Path("v.mp4"), [], [], (4, 2, 5), None)
 
 
 def test_a_word_on_the_masks_is_meant_wherever_it_stands(monkeypatch):
@@ -336,7 +336,7 @@ def test_a_word_on_the_masks_is_meant_wherever_it_stands(monkeypatch):
     maps = np.arange(12).reshape(3, 4, 1, 1) * np.ones((2, 2))
     eye = eye_of({})
     eye.maps = lambda method, case: maps.swapaxes(0, 1)[:, case.places]  # [F, P, 2, 2]
-    case = cases.Clip(eye, "v", "v", words, named, masks.shape)
+    case = cases.Clip(eye, "v", "v", words, named, masks.shape, None)
     assert [one.places for one in named] == [(0, 2), (3,)] and case.steps == [[0, 2], []]
     thing, unknown = case.maps("best", "mean")
     assert thing[:, 0, 0].tolist() == [4, 5, 6, 7] and unknown is None
@@ -378,10 +378,22 @@ def test_a_medium_that_breaks_off_while_it_is_scored_is_noted_as_one_that_cannot
     assert times == ["asked"]  # those of what is not scored count nothing
 
 
-def test_sentences_of_a_clip_are_one_medium_wherever_they_stand():
-    clips = [SimpleNamespace(id=name, number=k) for k, name in enumerate(("one", "two", "one"))]
-    found = cases.masked_clips(None, clips)
-    assert [(one.id, [clip.number for clip in one.cases.args[0]]) for one in found] == [("one", [0, 2]), ("two", [1])]
+def test_sentences_of_a_clip_are_one_medium_wherever_they_stand(monkeypatch):
+    """Which the CNN sees once."""
+    masks, looks = np.ones((4, 2, 2), bool), []
+    monkeypatch.setattr(media, "probe", lambda path: media.VideoInfo(2, 2, 24.0, 4))
+    monkeypatch.setattr(cases, "_grids_of_clip", lambda eye, path, *_, **__: looks.append(path))
+    clips = [
+        SimpleNamespace(id=name, path=f"{name}.mp4", words=words, named=words, read_masks=lambda: masks)
+        for name, words in (("one", ["thing"]), ("two", ["thing"]), ("one", ["a", "thing"]))
+    ]
+    first, second = cases.masked_clips(eye_of({}), clips)
+    assert (first.id, second.id) == ("one", "two")
+    opened = first.cases()
+    assert [case.words for case in opened] == [["thing"], ["a", "thing"]]
+    for case in opened:
+        case.seen.cells(False)
+    assert looks == ["one.mp4"]
 
 
 def test_scores_from_a_file_are_those_that_went_into_it(tmp_path):
