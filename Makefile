@@ -58,7 +58,7 @@ bench: $(VENV)/.installed ## each stage beside the plain way, and whole commands
 	$(RUN) benchmarks/whole.py $(if $(BEFORE),--before $(BEFORE))
 
 bench-scale: $(VENV)/.installed ## how time and memory grow
-	$(RUN) benchmarks/scale.py
+	$(RUN) benchmarks/scale.py $(if $(BEFORE),--before $(BEFORE))
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(VENV)-transformers $(VENV)-ray *.egg-info .pytest_cache .ruff_cache

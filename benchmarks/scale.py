@@ -7,18 +7,20 @@ Frames: `visualization.py` on clips of 30 to 3,000 frames, a process each, with 
 EfficientNet-lite0; maps, by words, vocabulary and grid: `saliency.raw_maps` at the paper's size on 8 frames. Files: the
 stored descriptors of so many media in one folder, as they are, and dealt out to 256 folders by a hash.
 
-    python benchmarks/scale.py film       (up to 60,000 frames: some 20 minutes more, not among the default ones)
+    python benchmarks/scale.py film       (up to 60,000 frames: some 30 minutes more, not among the default ones)
 
-Film: as frames, up to maps that are larger than what stays in memory; only numbers are written.
+Film: as frames, up to maps that are larger than what stays in memory; not the film but a contact sheet is written.
+
+    python benchmarks/scale.py frames film --before ../earlier     (a checkout of another version beside this one)
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -29,27 +31,28 @@ import bench
 from system import arrays, device, errors
 
 
-def frames(numbers, form="mp4"):
-    """Rows of (frames, seconds, GiB) of `visualization.py`, from the start of the process to its end."""
-    import cfg
-    import data_loader
-    from captioner import checkpoint
+def frames(numbers, form, versions):
+    """How `visualization.py` takes clips of so many frames, from the start of the process to its end.
 
+    versions: folders of the program by name -> yields (frames, {name: (seconds, GiB)}).
+    """
     with tempfile.TemporaryDirectory() as folder:
-        experiment = Path(folder, "experiment")
-        words = [*dict.fromkeys(bench.SENTENCE.split()), *(f"word{k}" for k in range(2000 - 6))]
-        config = cfg.override(
-            cfg.DATASETS["MSR-VTT"], ["cnn=efficientnet_lite0", "dim_hidden=256", f"experiment={experiment}"]
-        )
-        vocabulary = data_loader.Vocabulary([".", *words])
-        model = checkpoint.build_model(config, vocabulary, 1280)
-        checkpoint.save(experiment, 1, config, vocabulary, model, SimpleNamespace(variables=[]), {})
+        for name, version in versions.items():
+            words = bench.SENTENCE.split()
+            subprocess.run(
+                [sys.executable, bench.HERE / "small_captioner.py", Path(folder, name), version, *words],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+        clip = Path(folder, "clip.mp4")
         for n_frames in numbers:
-            clip = Path(folder, "clip.mp4")
             bench.write_clip(clip, n_frames)
-            script = Path(bench.HERE.parent, "visualization.py")
-            command = [script, "--media", clip, "--experiment", experiment, "--sentence", bench.SENTENCE]
-            yield n_frames, *bench.run_script([*command, "--format", form, "--output", Path(folder, "saliency")])
+            found = {}
+            for name, version in versions.items():
+                command = [version / "visualization.py", "--media", clip, "--experiment", Path(folder, name)]
+                command += ["--sentence", bench.SENTENCE, "--format", form, "--output", Path(folder, "saliency")]
+                found[name] = bench.run_script(command)
+            yield n_frames, found
 
 
 def maps(n_words=bench.WORDS, vocabulary=bench.V, cells=8):
@@ -99,14 +102,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ["frames", "maps", "files", "film"]
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)} (default: all but film)")
+    parser.add_argument("--before", metavar="DIR", help="a checkout of an earlier version, for clips")
     args = parser.parse_args()
     if odd := set(args.parts) - set(parts):
         parser.error(f"no part {min(odd)}; the parts are {', '.join(parts)}")
+    versions = {"before": Path(args.before).resolve()} if args.before else {}
+    versions["now"] = bench.HERE.parent
     for part in args.parts or parts[:-1]:
-        {"frames": print_frames, "maps": print_maps, "files": print_files, "film": print_film}[part]()
+        {"frames": print_frames, "maps": print_maps, "files": print_files, "film": print_film}[part](versions)
 
 
-def print_files():
+def print_files(versions):
     print("| media | folders | | seconds |\n|---|---|---|---|")
     for n_media in (1_000, 10_000, 100_000):
         for n_folders in (1, 256):
@@ -114,18 +120,19 @@ def print_files():
                 print(f"| {n_media:,} | {n_folders} | {what} | {seconds:.3f} |", flush=True)
 
 
-def print_frames(numbers=(30, 100, 300, 1000, 3000), **options):
-    device.start_tensorflow()
-    print("| | | seconds | peak memory, GiB |\n|---|---|---|---|")
-    for n_frames, seconds, memory in frames(numbers, **options):
-        print(f"| frames | {n_frames} | {seconds:.1f} | {memory:.2f} |", flush=True)
+def print_frames(versions, numbers=(30, 100, 300, 1000, 3000), form="mp4"):
+    print(f"| |{''.join(f' | {name}, seconds | {name}, peak memory, GiB' for name in versions)} |")
+    print(f"|---|{'---|' * (1 + 2 * len(versions))}")
+    for n_frames, found in frames(numbers, form, versions):
+        cells = " | ".join(f"{seconds:.1f} | {memory:.2f}" for seconds, memory in found.values())
+        print(f"| frames | {n_frames} | {cells} |", flush=True)
 
 
-def print_film():
-    print_frames((600, 6_000, 60_000), form="npz")
+def print_film(versions):
+    print_frames(versions, (600, 6_000, 60_000), form="png")
 
 
-def print_maps():
+def print_maps(versions):
     device.start_tensorflow()
     print("| | | seconds |\n|---|---|---|")
     for what, name, values in (
