@@ -26,14 +26,15 @@ the ten worst: `saliency_examples-<dataset>.png`. Other protocols than ours add 
 
 The scores of each medium go to a file beside them as they come, `saliency_scores-<dataset>.<a hash>.jsonl`: from there
 an interrupted run goes on when it is started again, several processes on one folder share the work (--shard deals it
-out), and the tables are of what is there. Where all is there a run begins anew. With --ray the actors of a Ray cluster
-score, and this process notes what they found.
+out), and the tables are of what is there. Where all was there before a run it begins anew, but not with --shard or
+--retry_failures. With --ray the actors of a Ray cluster score, and this process notes what they found.
 """
 
 import argparse
 import contextlib
 import platform
 import sys
+import time
 from typing import NamedTuple
 
 import caption_saliency
@@ -218,8 +219,11 @@ def _scoring(question, args):
         yield pool.results
 
 
-def score(question, ledger, shard, args):
-    """Score the media of a shard that nobody has scored yet, each noted in the ledger when it is through."""
+def score(question, ledger, shard, args, began):
+    """Score the media of a shard that nobody has scored yet, each noted in the ledger when it is through.
+
+    The whole begins anew where all was there before this process `began` (time.time()).
+    """
     from tqdm import tqdm
 
     ids = [subject.id for subject in question.subjects]
@@ -230,10 +234,11 @@ def score(question, ledger, shard, args):
         tqdm(total=len(own), unit="medium", desc="scoring") as bar,
         _scoring(question, args) as records_of,
     ):
-        for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, ids))):
-            ledger.begin_anew()
         if args.retry_failures:
             ledger.forget_unread()
+        elif shard.count == 1:
+            for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, ids)) or ledger.grew_after(began)):
+                ledger.begin_anew()
         if n_before := sum(map(ledger.has, own)):
             tqdm.write(f"{n_before} of {len(own)} media are scored already, in {ledger.path}", file=sys.stderr)
         for claimed in work.rounds(map(claim_of.get, own), lambda claim: ledger.has(name_of[claim])):
@@ -250,13 +255,14 @@ def score(question, ledger, shard, args):
 
 
 def main(argv=None):
+    began = time.time()
     args = parse_args(argv)
     check_protocol(args)
     with ray_pool.connected(args):
-        evaluate(args)
+        evaluate(args, began)
 
 
-def evaluate(args):
+def evaluate(args, began):
     """Score, and write and print the tables of what is scored by now."""
     device.start_tensorflow("-1" if args.ray else args.gpu)  # with --ray the GPUs of this machine are its actors'
     import numpy as np
@@ -270,7 +276,7 @@ def evaluate(args):
     suffix = "" if args.dataset == "Demo" else f"-{args.dataset}"
     suffix += "" if args.protocol == "phrases" else f"-{args.protocol}"
     book = ledger.Ledger(folder / f"saliency_scores{suffix}", question.all)
-    score(question, book, shard, args)
+    score(question, book, shard, args, began)
     results = scoring.collect(subjects, book.records, methods)
     if not results.about:
         raise UserError(

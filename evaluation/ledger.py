@@ -37,6 +37,10 @@ class Ledger:
     def add(self, media_id, record):
         self._lines.add({"id": media_id, "record": record})
 
+    def grew_after(self, moment):
+        """Whether something was added after a moment of time.time()."""
+        return self.path.exists() and self.path.stat().st_mtime > moment
+
     def begin_anew(self):
         """Forget everything, in the file as well."""
         self.path.unlink(missing_ok=True)

@@ -76,6 +76,28 @@ def test_parts_add_up(davis, whole):
     assert "write it as I/N" in run(*SCORE, "--shard", "4/3", cwd=davis, status=2)
 
 
+def test_what_is_complete_begins_anew_only_where_that_loses_nothing(davis):
+    """Not where others have completed it meanwhile, not for a part of it, and not to try again what failed."""
+    frame = sorted((davis / "DATA/DAVIS/JPEGImages/two").iterdir())[1]
+    good = frame.read_bytes()
+    frame.write_bytes(b"broken")
+    assert str(frame.parent.name) in run(*SCORE, *METHODS, cwd=davis)
+    (path,) = davis.glob("saliency/saliency_scores-DAVIS.*.jsonl")
+    before, all_there = path.read_text(), "2 of 2 media are scored already"
+    os.utime(path, (2**32, 2**32))  # as if somebody was still at it
+    assert all_there in run(*SCORE, *METHODS, cwd=davis) and path.read_text() == before
+    os.utime(path, (0, 0))
+    for part in (claims.Shard(1, 2), claims.Shard(2, 2)):
+        own = part.of(["one", "two"])
+        assert (
+            f"of {len(own)} media are scored already" in run(*SCORE, *METHODS, "--shard", str(part), cwd=davis)
+        ) == bool(own)
+    assert path.read_text() == before
+    frame.write_bytes(good)
+    assert "1 of 2 media are scored already" in run(*SCORE, *METHODS, "--retry_failures", cwd=davis)
+    assert path.read_text().startswith(before) and lines(davis)[2:] == ["two"]
+
+
 def test_processes_share_the_work(davis, whole):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, ROOT / SCORE[0], *SCORE[1:], *METHODS]
