@@ -26,8 +26,9 @@ the ten worst: `saliency_examples-<dataset>.png`. Other protocols than ours add 
 
 The scores of each medium go to a file beside them as they come, `saliency_scores-<dataset>.<a hash>.jsonl`: from there
 an interrupted run goes on when it is started again, several processes on one folder share the work (--shard deals it
-out), and the tables are of what is there. Where all was there before a run it begins anew, but not with --shard or
---retry_failures. With --ray the actors of a Ray cluster score, and this process notes what they found.
+out), and the tables are of what is there. Where all was there before a run it begins anew, but not with --shard,
+--retry_failures or a smaller --limit. With --ray the actors of a Ray cluster score, and this process notes what they
+found.
 """
 
 import argparse
@@ -222,7 +223,7 @@ def _scoring(question, args):
 def score(question, ledger, shard, args, began):
     """Score the media of a shard that nobody has scored yet, each noted in the ledger when it is through.
 
-    The whole begins anew where all was there before this process `began` (time.time()).
+    The whole begins anew where all of it, and nothing else, was there before this process `began` (time.time()).
     """
     from tqdm import tqdm
 
@@ -237,7 +238,7 @@ def score(question, ledger, shard, args, began):
         if args.retry_failures:
             ledger.forget_unread()
         elif shard.count == 1:
-            for _ in work.take([ledger.path.name], lambda _: not all(map(ledger.has, ids)) or ledger.grew_after(began)):
+            for _ in work.take([ledger.path.name], lambda _: not ledger.was_complete(ids, began)):
                 ledger.begin_anew()
         if n_before := sum(map(ledger.has, own)):
             tqdm.write(f"{n_before} of {len(own)} media are scored already, in {ledger.path}", file=sys.stderr)

@@ -51,6 +51,8 @@ def main():
     os.environ["KERAS_BACKEND"] = "jax"
     import jax
 
+    if jax.default_backend() != "gpu":
+        raise SystemExit("JAX finds no GPU here")
     rng = np.random.default_rng(0)
     print(f"{jax.devices()[0].device_kind}, JAX {jax.__version__}\n")
     print("| | frames a batch | frames a second |\n|---|---|---|", flush=True)

@@ -30,6 +30,8 @@ import bench
 
 from system import arrays, device, errors
 
+CLIPS, FILMS = (30, 100, 300, 1_000, 3_000), (600, 6_000, 60_000)  # frames
+
 
 def frames(numbers, form, versions):
     """How `visualization.py` takes clips of so many frames, from the start of the process to its end.
@@ -106,13 +108,20 @@ def main():
     args = parser.parse_args()
     if odd := set(args.parts) - set(parts):
         parser.error(f"no part {min(odd)}; the parts are {', '.join(parts)}")
+    if args.before and not Path(args.before, "visualization.py").is_file():
+        parser.error(f"--before {args.before}: there is no visualization.py in it")
     versions = {"before": Path(args.before).resolve()} if args.before else {}
     versions["now"] = bench.HERE.parent
     for part in args.parts or parts[:-1]:
-        {"frames": print_frames, "maps": print_maps, "files": print_files, "film": print_film}[part](versions)
+        {
+            "frames": lambda: print_frames(versions),
+            "maps": print_maps,
+            "files": print_files,
+            "film": lambda: print_frames(versions, FILMS, form="png"),
+        }[part]()
 
 
-def print_files(versions):
+def print_files():
     print("| media | folders | | seconds |\n|---|---|---|---|")
     for n_media in (1_000, 10_000, 100_000):
         for n_folders in (1, 256):
@@ -120,7 +129,7 @@ def print_files(versions):
                 print(f"| {n_media:,} | {n_folders} | {what} | {seconds:.3f} |", flush=True)
 
 
-def print_frames(versions, numbers=(30, 100, 300, 1000, 3000), form="mp4"):
+def print_frames(versions, numbers=CLIPS, form="mp4"):
     print(f"| |{''.join(f' | {name}, seconds | {name}, peak memory, GiB' for name in versions)} |")
     print(f"|---|{'---|' * (1 + 2 * len(versions))}")
     for n_frames, found in frames(numbers, form, versions):
@@ -128,11 +137,7 @@ def print_frames(versions, numbers=(30, 100, 300, 1000, 3000), form="mp4"):
         print(f"| frames | {n_frames} | {cells} |", flush=True)
 
 
-def print_film(versions):
-    print_frames(versions, (600, 6_000, 60_000), form="png")
-
-
-def print_maps(versions):
+def print_maps():
     device.start_tensorflow()
     print("| | | seconds |\n|---|---|---|")
     for what, name, values in (

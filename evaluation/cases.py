@@ -37,8 +37,8 @@ READINGS = {  # a phrase of several words: their maps [S, F, Gy, Gx] -> one [F, 
 class Eye:
     """A captioner with the CNNs that the methods ask for, each loaded when it is first needed.
 
-    seconds: how long each method took for a word of a frame, time after time; cnn_seconds: the CNN for a frame, in one
-    size and in several (False, True).
+    seconds: how long each method took for a word that is asked for, of a frame, time after time; cnn_seconds: the CNN
+    for a frame, in one size and in several (False, True).
     """
 
     def __init__(self, captioner):
@@ -243,6 +243,7 @@ class Clip(Case):
             raise UserError(f"{path}: the frames have {found.width} x {found.height} pixels, their masks {masks}")
         super().__init__(eye, group, words, named, size, geometry.box_whole(*size), seen)
         self.path = path
+        self._seen_alone = functools.cache(lambda frame: _seen_of_clip(eye, path, indices=[frame]))
 
     def about(self, k):
         named = self.asked[k]
@@ -262,7 +263,7 @@ class Clip(Case):
 
     def map_of_picture(self, method, reading, k):
         alone = copy.copy(self)  # with that frame alone: every frame has its maps from itself
-        alone.seen = _seen_of_clip(self.eye, self.path, indices=[self.frame(k)])
+        alone.seen = self._seen_alone(self.frame(k))
         maps = alone.maps(method, reading)[k]
         return None if maps is None else maps[0]
 

@@ -37,9 +37,13 @@ class Ledger:
     def add(self, media_id, record):
         self._lines.add({"id": media_id, "record": record})
 
-    def grew_after(self, moment):
-        """Whether something was added after a moment of time.time()."""
-        return self.path.exists() and self.path.stat().st_mtime > moment
+    def was_complete(self, media_ids, moment):
+        """Whether these media, and no others, all had their records before a moment of time.time().
+
+        As exactly as the clocks of this machine and of the file system agree.
+        """
+        self._open()  # anew: others may have begun anew
+        return self.records.keys() == set(media_ids) != set() and self.path.stat().st_mtime <= moment
 
     def begin_anew(self):
         """Forget everything, in the file as well."""

@@ -92,6 +92,7 @@ def test_what_is_complete_begins_anew_only_where_that_loses_nothing(davis):
         assert (
             f"of {len(own)} media are scored already" in run(*SCORE, *METHODS, "--shard", str(part), cwd=davis)
         ) == bool(own)
+    run(*SCORE, *METHODS, "--limit", "1", cwd=davis)
     assert path.read_text() == before
     frame.write_bytes(good)
     assert "1 of 2 media are scored already" in run(*SCORE, *METHODS, "--retry_failures", cwd=davis)

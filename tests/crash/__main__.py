@@ -8,7 +8,8 @@ missing, nothing left over, and everything has to be what an unbroken run makes,
 comes in the middle of the n-th write, for every n up to the end of a run; and the n-th write fails (no space left, or
 an error of the device): the script has to end with one line and status 2, and a run after that has to make everything
 good. Then the stage runs twice at once: each has to do its work or to say in one line who does it. At last three
-processes share the work of stage 1, and any of them are killed: the others have to do all of it, and nothing twice.
+processes share the work of stage 1, and of an evaluation, and any of them are killed: the others have to do all of it,
+and nothing twice.
 """
 
 import argparse

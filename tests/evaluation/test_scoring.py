@@ -351,6 +351,7 @@ def test_the_map_of_the_picture_of_a_clip_needs_its_frame_alone(monkeypatch):
     masks[1:4, 0] = True
     clip.asked, clip.steps, clip.path = [cases.Named("owl", (0,), masks, masks[:, 0, 0])], [[1]], "v.mp4"
     clip.eye = SimpleNamespace(maps=lambda method, case: case.seen.cells(False))  # [F, P = 1, 2, 2]
+    clip._seen_alone = lambda frame: cases._seen_of_clip(clip.eye, clip.path, indices=[frame])
 
     def grids_of_clip(eye, path, several, indices):
         read.append((path, several, indices))

@@ -105,6 +105,21 @@ def own_log_q(captioner, ids, picture):
     return [float(log_p[t, word]) for t, word in enumerate(ids)]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_gpu_gives_what_the_cpu_gives(folder, captioner, picture):
+    on_gpu = transformers_captioner.load(str(folder))
+    assert {parameter.device.type for parameter in on_gpu.model.parameters()} == {"cuda"}
+    for sentence in ("a dog runs on the beach", None):
+        expected, found = (
+            explainer.Explainer(one, attribution.METHODS)(picture, sentence) for one in (captioner, on_gpu)
+        )
+        assert found.words == expected.words
+        np.testing.assert_allclose(found.log_q, expected.log_q, atol=2e-6)
+        np.testing.assert_allclose(found.gain, expected.gain, atol=2e-6)
+        for one, other in zip((found, *found.also), (expected, *expected.also), strict=True):
+            np.testing.assert_allclose(one.raw_maps, other.raw_maps, atol=1e-6, err_msg=one.method)
+
+
 def test_words_and_their_pieces(captioner):
     query = captioner.query(SENTENCE)
     assert query.words == ["a", "dog", "running", "on", "the", "beach."]
