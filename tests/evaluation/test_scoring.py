@@ -417,6 +417,16 @@ def test_scores_from_a_file_are_those_that_went_into_it(tmp_path):
     assert found == expected and found.seconds == {"best": [0.1] * 3} and found.cnn_seconds == {True: [0.2] * 3}
     book.begin_anew()
     assert not book.has("a") and not again.path.exists()
+    assert again.has("a") and not again.was_complete("abc", 2**32)  # which looks at the file as it is now
+
+
+def test_what_was_complete_is_exactly_what_is_asked_for(tmp_path):
+    book = ledger.Ledger(tmp_path / "scores", {})
+    assert not book.was_complete([], 2**32) and not book.was_complete("ab", 2**32)
+    for name in "ab":
+        book.add(name, {})
+    assert [book.was_complete(names, 2**32) for names in ("a", "ab", "abc")] == [False, True, False]
+    assert not book.was_complete("ab", book.path.stat().st_mtime - 1)
 
 
 def test_what_could_not_be_read_is_tried_again_when_asked_for(tmp_path):
