@@ -32,9 +32,14 @@ def said(folder, name="said.txt"):
     return (Path(folder) / name).read_text(errors="replace")
 
 
-def compared(folder, stage, expected):
-    """What is wrong with the results, None where they are those of the unbroken run."""
+def compared(folder, stage, expected, with_partials=False):
+    """What is wrong with the results, None where they are those of the unbroken run.
+
+    with_partials: what a killed process left half written may be there, until another one starts.
+    """
     found = stages.results(folder, stage)
+    if with_partials:
+        found = {name: content for name, content in found.items() if ".partial-" not in name}
     if left := [name for name in found if ".partial-" in name]:
         return f"left over: {left[0]}"
     if missing := expected.keys() - found.keys():
