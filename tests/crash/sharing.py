@@ -63,6 +63,28 @@ def begun_twice(folder, killed):
     return f"done twice: {twice}" if twice else None
 
 
+def start_together(command, folder, before):
+    """Start the workers, each where the others have loaded everything too -> list of process ids.
+
+    Otherwise one may be through before another one begins, which then has all to do again.
+    """
+    waiting, loaded = os.pipe(), os.pipe()
+
+    def wait():
+        before()
+        os.close(waiting[1])
+        os.write(loaded[1], b".")
+        os.read(waiting[0], 1)  # until the one who starts them closes it, and all of them have
+
+    workers = [server.start(command, folder, wait, f"said{n}.txt") for n in range(N_WORKERS)]
+    os.close(loaded[1])
+    for _ in workers:
+        os.read(loaded[0], 1)
+    for pipe in (*waiting, loaded[0]):
+        os.close(pipe)
+    return workers
+
+
 def kill_workers(stage, ready, workplace, n_kills, chance):
     """Let workers do a stage together, and kill one or two of them -> number of kills, list of what went wrong."""
     folder, notes = stages.copy(ready, workplace), note_beginnings if stage is STAGE else note_beginnings_of_scores
@@ -71,8 +93,9 @@ def kill_workers(stage, ready, workplace, n_kills, chance):
     for k in range(2 * n_kills + 1):
         if n_killed == n_kills:
             break
-        folder, start = stages.copy(ready, workplace), time.monotonic()
-        workers = [server.start(stage.command, folder, notes, f"said{n}.txt") for n in range(N_WORKERS)]
+        folder = stages.copy(ready, workplace)
+        workers = start_together(stage.command, folder, notes)
+        start = time.monotonic()
         n_victims = min(k % N_WORKERS, n_kills - n_killed)  # the first round has none: it says how long one lasts
         moments = sorted(chance.uniform(0, seconds) for _ in range(n_victims))
         statuses, killed = {}, []
