@@ -76,6 +76,6 @@ def test_bad_clips(tmp_path):
     assert printed.count("JPEGImages/two: the frames have 64 x 48 pixels, their masks 32 x 24") == 1
     assert "2 phrases of 1 pictures" in printed
     (tmp_path / "JPEGImages/one/00002.png").write_bytes(b"nothing")
-    printed = run(*score, "--limit", "1", cwd=tmp_path, status=2)
-    assert "JPEGImages/one/00002.png: not a picture" in printed and "two" not in printed
+    printed = run(*score, cwd=tmp_path, status=2)  # all was there, so that it begins anew
+    assert "JPEGImages/one/00002.png: not a picture" in printed
     assert "no phrase to score" in printed
