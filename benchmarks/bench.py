@@ -327,6 +327,13 @@ def visualization(_rounds):
     return {"seconds": seconds, "needed": needed}
 
 
+def checkout(text):
+    """Of an argument the folder of a version of the program; argparse.ArgumentTypeError where it is none."""
+    if not Path(text, "visualization.py").is_file():
+        raise argparse.ArgumentTypeError(f"there is no visualization.py in {text}")
+    return Path(text).resolve()
+
+
 def run_script(command):
     """Run a Python script -> seconds, and the peak memory of its process in GiB (NaN outside Linux)."""
     start, peak_memory = time.perf_counter(), float("nan")

@@ -49,8 +49,10 @@ def seconds(descriptors, frames):
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     os.environ["KERAS_BACKEND"] = "jax"
-    import jax
-
+    try:
+        import jax
+    except ModuleNotFoundError:
+        raise SystemExit("JAX is not installed: pip install 'jax[cuda13]'") from None
     if jax.default_backend() != "gpu":
         raise SystemExit("JAX finds no GPU here")
     rng = np.random.default_rng(0)

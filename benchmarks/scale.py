@@ -104,13 +104,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ["frames", "maps", "files", "film"]
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)} (default: all but film)")
-    parser.add_argument("--before", metavar="DIR", help="a checkout of an earlier version, for clips")
+    parser.add_argument(
+        "--before", type=bench.checkout, metavar="DIR", help="a checkout of an earlier version, for clips"
+    )
     args = parser.parse_args()
     if odd := set(args.parts) - set(parts):
         parser.error(f"no part {min(odd)}; the parts are {', '.join(parts)}")
-    if args.before and not Path(args.before, "visualization.py").is_file():
-        parser.error(f"--before {args.before}: there is no visualization.py in it")
-    versions = {"before": Path(args.before).resolve()} if args.before else {}
+    versions = {"before": args.before} if args.before else {}
     versions["now"] = bench.HERE.parent
     for part in args.parts or parts[:-1]:
         {

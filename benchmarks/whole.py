@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench
 import numpy as np
 from PIL import Image
 
@@ -125,7 +126,7 @@ ROWS = {"start": start, "photographs": photographs, "evaluation": evaluation, "s
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"of {', '.join(ROWS)} (default: all)")
-    parser.add_argument("--before", metavar="DIR", help="a checkout of an earlier version")
+    parser.add_argument("--before", type=bench.checkout, metavar="DIR", help="a checkout of an earlier version")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="default: 3")
     parser.add_argument("--photographs", type=int, default=200, metavar="N", help="how many are many; default: 200")
     parser.add_argument("--coco", default="DATA/COCO", metavar="DIR", help="photographs to score; default: DATA/COCO")
@@ -133,7 +134,7 @@ def main():
     args = parser.parse_args()
     if odd := set(args.rows) - set(ROWS):
         parser.error(f"no row {min(odd)}; the rows are {', '.join(ROWS)}")
-    versions = {"before": Path(args.before).resolve()} if args.before else {}
+    versions = {"before": args.before} if args.before else {}
     versions["now"] = HERE
     print(f"| | {' | '.join(versions)} |\n|---|{'---|' * len(versions)}")
     for row in args.rows or ROWS:
